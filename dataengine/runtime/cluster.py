@@ -1,0 +1,68 @@
+"""Starting a local Ray or joining a cluster, and saying what it offers."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from dataengine.errors import EngineError
+
+LOCAL_STORE_BYTES = 1 << 30
+"""Object store of a local Ray: a few decoded images in flight (6000x8000 is 144 MB), not a dataset."""
+
+
+@contextmanager
+def ray_session(address: str | None) -> Iterator[None]:
+    """Joins the cluster at `address`, or starts a Ray on this machine that ends with the block (and with us).
+
+    A session that is already running in this process is used and left running.
+    Raises EngineError when the cluster can't be reached.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    # Ray's own lines would tear the progress bar; errors still come through our outcomes.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+    try:
+        if address:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        else:
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=_local_store_bytes(),
+            )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        what = f"join the Ray cluster at {address}" if address else "start Ray on this machine"
+        raise EngineError(f"can't {what}: {str(error).strip().splitlines()[0]}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def gpu_count() -> int:
+    """GPUs that the running Ray session knows."""
+    return int(ray.cluster_resources().get("GPU", 0))
+
+
+def node_is_alive(node_id: str) -> bool:
+    """Whether the cluster counts this node (hex id) as alive; a dead one may be listed as alive for seconds."""
+    return any(node["NodeID"] == node_id and node["Alive"] for node in ray.nodes())
+
+
+def _local_store_bytes() -> int:
+    try:
+        shm = os.statvfs("/dev/shm")
+        free = shm.f_bavail * shm.f_frsize
+    except OSError:
+        return LOCAL_STORE_BYTES
+    # Above what /dev/shm holds, Ray would fall back to the disk with a warning.
+    return max(200 << 20, min(LOCAL_STORE_BYTES, int(free * 0.8)))
