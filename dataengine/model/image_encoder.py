@@ -1,0 +1,150 @@
+"""The paper's image encoder: a plain ViT with windows and relative positions (ViTDet), plus a neck."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from dataengine.model.layers import LayerNorm2d, MLPBlock
+
+BIAS_BYTES = 512 * 2**20
+"""Ceiling for one relative-position bias; a ViT-H global block would otherwise hold 1 GiB an image."""
+
+
+class ImageEncoderViT(nn.Module):
+    """(B, 3, S, S) normalised pixels -> (B, 256, S/16, S/16) embedding. State-dict keys are the official ones.
+
+    `global_blocks` attend over the whole image, the others inside windows of `window` x `window`
+    tokens; the token map is padded to whole windows, and padding takes part in attention, as in the
+    public code. Source: SAM paper A, Li et al. 2022 (ViTDet).
+    """
+
+    def __init__(
+        self,
+        image_size: int = 1024,
+        patch: int = 16,
+        width: int = 768,
+        depth: int = 12,
+        heads: int = 12,
+        global_blocks: tuple[int, ...] = (2, 5, 8, 11),
+        window: int = 14,
+        out_channels: int = 256,
+    ) -> None:
+        super().__init__()
+        self.img_size = image_size
+        side = image_size // patch
+        self.patch_embed = PatchEmbed(patch, width)
+        self.pos_embed = nn.Parameter(torch.zeros(1, side, side, width))
+        self.blocks = nn.ModuleList(
+            Block(width, heads, 0 if index in global_blocks else window, side) for index in range(depth)
+        )
+        self.neck = nn.Sequential(
+            nn.Conv2d(width, out_channels, 1, bias=False),
+            LayerNorm2d(out_channels),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
+            LayerNorm2d(out_channels),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.patch_embed(x) + self.pos_embed
+        for block in self.blocks:
+            x = block(x)
+        return self.neck(x.permute(0, 3, 1, 2))
+
+
+class PatchEmbed(nn.Module):
+    """(B, 3, H, W) -> (B, H/patch, W/patch, width)."""
+
+    def __init__(self, patch: int, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, width, kernel_size=patch, stride=patch)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.proj(x).permute(0, 2, 3, 1)
+
+
+class Block(nn.Module):
+    """One transformer block on (B, H, W, C); `window` 0 means global attention."""
+
+    def __init__(self, width: int, heads: int, window: int, side: int) -> None:
+        super().__init__()
+        self.window = window
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attn = Attention(width, heads, window or side)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = MLPBlock(width, 4 * width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        normed = self.norm1(x)
+        if self.window:
+            height, width = x.shape[1:3]
+            windows, padded = to_windows(normed, self.window)
+            attended = from_windows(self.attn(windows), self.window, padded, (height, width))
+        else:
+            attended = self.attn(normed)
+        x = x + attended
+        return x + self.mlp(self.norm2(x))
+
+
+class Attention(nn.Module):
+    """Multi-head attention over the tokens of (B, S, S, C) with decomposed relative positions.
+
+    logits[q, k] = q.k / sqrt(d) + q.Rh[qy - ky] + q.Rw[qx - kx] (Li et al. 2022, MViTv2).
+    """
+
+    def __init__(self, width: int, heads: int, side: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        self.rel_pos_h = nn.Parameter(torch.zeros(2 * side - 1, width // heads))
+        self.rel_pos_w = nn.Parameter(torch.zeros(2 * side - 1, width // heads))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        batch, height, width, channels = x.shape
+        tokens = height * width
+        qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        query, key, value = qkv.unbind(0)
+        # The bias is as large as the attention map, so heads go through in groups that keep it small.
+        group = max(1, min(self.heads, BIAS_BYTES // (batch * tokens * tokens * query.element_size())))
+        parts = []
+        for first in range(0, self.heads, group):
+            q, k, v = (part[:, first : first + group] for part in (query, key, value))
+            bias = self._bias(q, height, width)
+            parts.append(F.scaled_dot_product_attention(q, k, v, attn_mask=bias))
+        out = torch.cat(parts, dim=1).transpose(1, 2)
+        return self.proj(out.reshape(batch, height, width, channels))
+
+    def _bias(self, query: torch.Tensor, height: int, width: int) -> torch.Tensor:
+        """(B, heads, H*W, d) queries -> (B, heads, H*W, H*W) additive logits."""
+        batch, heads = query.shape[:2]
+        grid = query.reshape(batch, heads, height, width, -1)
+        rows = torch.einsum("bnhwd,hkd->bnhwk", grid, relative(self.rel_pos_h, height))
+        columns = torch.einsum("bnhwd,wkd->bnhwk", grid, relative(self.rel_pos_w, width))
+        bias = rows[..., :, None] + columns[..., None, :]
+        return bias.reshape(batch, heads, height * width, height * width)
+
+
+def relative(table: torch.Tensor, side: int) -> torch.Tensor:
+    """(2 * side - 1, d) table -> (side, side, d): the entry for the distance of each query to each key."""
+    at = torch.arange(side, device=table.device)
+    return table[at[:, None] - at[None, :] + side - 1]
+
+
+def to_windows(x: torch.Tensor, window: int) -> tuple[torch.Tensor, tuple[int, int]]:
+    """(B, H, W, C) -> (B * windows, window, window, C), zero-padded to whole windows; and the padded (H, W)."""
+    batch, height, width, channels = x.shape
+    x = F.pad(x, (0, 0, 0, -width % window, 0, -height % window))
+    rows, columns = x.shape[1] // window, x.shape[2] // window
+    x = x.reshape(batch, rows, window, columns, window, channels).transpose(2, 3)
+    return x.reshape(-1, window, window, channels), (rows * window, columns * window)
+
+
+def from_windows(
+    windows: torch.Tensor, window: int, padded: tuple[int, int], size: tuple[int, int]
+) -> torch.Tensor:
+    """The inverse of `to_windows`: (B * windows, window, window, C) -> (B, H, W, C) of `size` (H, W)."""
+    rows, columns = padded[0] // window, padded[1] // window
+    x = windows.reshape(-1, rows, columns, window, window, windows.shape[-1]).transpose(2, 3)
+    return x.reshape(-1, *padded, windows.shape[-1])[:, : size[0], : size[1]]

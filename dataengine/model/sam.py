@@ -1,0 +1,126 @@
+"""`Sam`: the three parts in one module, and the architectures this project knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F
+
+from dataengine.errors import EngineError
+from dataengine.model.image_encoder import ImageEncoderViT
+from dataengine.model.mask_decoder import MaskDecoder
+from dataengine.model.nano import NanoEncoder
+from dataengine.model.prompt_encoder import PromptEncoder
+
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+PIXEL_STD = (58.395, 57.12, 57.375)
+
+Resample = Literal["bilinear", "bicubic"]
+
+
+class Sam(nn.Module):
+    """Image encoder, prompt encoder and mask decoder under the official state-dict keys.
+
+    `image_size` is the side of the padded square input, `embedding_size` that of the embedding; low
+    resolution logits have side 4 * embedding_size. Load one with `dataengine.model.load_model`.
+    """
+
+    mask_threshold = 0.0
+    pixel_mean: torch.Tensor
+    pixel_std: torch.Tensor
+
+    def __init__(
+        self,
+        image_encoder: nn.Module,
+        prompt_encoder: PromptEncoder,
+        mask_decoder: MaskDecoder,
+        *,
+        architecture: str,
+        resample: Resample,
+    ) -> None:
+        super().__init__()
+        self.image_encoder = image_encoder
+        self.prompt_encoder = prompt_encoder
+        self.mask_decoder = mask_decoder
+        self.architecture = architecture
+        self.resample = resample
+        # Non-persistent: they are constants, and the official state dicts don't hold them.
+        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(3, 1, 1), persistent=False)
+
+    @property
+    def image_size(self) -> int:
+        return self.prompt_encoder.image_size
+
+    @property
+    def embedding_size(self) -> int:
+        return self.prompt_encoder.embedding_size
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def input_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of an image after its longest side was resized to `image_size`; at least 1 px."""
+        scale = self.image_size / max(height, width)
+        return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+    def resize(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 (H, W, 3) -> uint8 (h, w, 3) of `input_size`, by Pillow: part of the model's definition."""
+        height, width = self.input_size(*pixels.shape[:2])
+        how = Image.Resampling.BILINEAR if self.resample == "bilinear" else Image.Resampling.BICUBIC
+        return np.asarray(Image.fromarray(pixels).resize((width, height), how))
+
+    def preprocess(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(3, h, w) or (B, 3, h, w) values 0..255 -> normalised, then zero-padded right and below to the square."""
+        x = (pixels.to(self.device, torch.float32) - self.pixel_mean) / self.pixel_std
+        height, width = x.shape[-2:]
+        return F.pad(x, (0, self.image_size - width, 0, self.image_size - height))
+
+    def encode_images(self, images: Sequence[np.ndarray]) -> torch.Tensor:
+        """RGB uint8 (H, W, 3) images of any size -> embeddings (B, 256, e, e)."""
+        resized = [torch.from_numpy(self.resize(image).copy()).permute(2, 0, 1) for image in images]
+        return self.image_encoder(torch.stack([self.preprocess(image) for image in resized]))
+
+    def upsample(
+        self, logits: torch.Tensor, input_size: tuple[int, int], size: tuple[int, int]
+    ) -> torch.Tensor:
+        """Low resolution logits (B, K, 4e, 4e) -> (B, K, *size): up to the square, unpad, resize."""
+        x = F.interpolate(logits, (self.image_size, self.image_size), mode="bilinear", align_corners=False)
+        x = x[..., : input_size[0], : input_size[1]]
+        return F.interpolate(x, size, mode="bilinear", align_corners=False)
+
+
+def _vit(width: int, depth: int, heads: int, global_blocks: tuple[int, ...]) -> Callable[[], nn.Module]:
+    return lambda: ImageEncoderViT(width=width, depth=depth, heads=heads, global_blocks=global_blocks)
+
+
+_ENCODERS: dict[str, Callable[[], nn.Module]] = {
+    "nano": NanoEncoder,
+    "vit_b": _vit(768, 12, 12, (2, 5, 8, 11)),
+    "vit_l": _vit(1024, 24, 16, (5, 11, 17, 23)),
+    "vit_h": _vit(1280, 32, 16, (7, 15, 23, 31)),
+}
+
+ARCHITECTURES = tuple(_ENCODERS)
+
+
+def build_sam(architecture: str) -> Sam:
+    """A `Sam` with fresh random weights, in eval mode. Raises EngineError for an unknown architecture."""
+    if architecture not in _ENCODERS:
+        raise EngineError(f"unknown architecture {architecture!r}; known are {', '.join(ARCHITECTURES)}")
+    nano = architecture == "nano"
+    image_size, embedding_size = (512, 32) if nano else (1024, 64)
+    sam = Sam(
+        _ENCODERS[architecture](),
+        PromptEncoder(embedding_size=embedding_size, image_size=image_size),
+        MaskDecoder(mlp_width=1024 if nano else 2048),
+        architecture=architecture,
+        resample="bicubic" if nano else "bilinear",
+    )
+    return sam.eval()
