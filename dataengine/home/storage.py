@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -136,18 +137,20 @@ class Storage:
             raise
         return True
 
-    def upload(self, local: Path, path: str) -> None:
-        """Copies a finished local file to `path`, durably; not atomic on POSIX, so `path` is an attempt's name."""
+    @contextmanager
+    def attempt_folder(self, paths: Sequence[str]) -> Iterator[Path]:
+        """A local folder to write several files into; they lie at `paths` (one folder, an attempt's) afterwards.
+
+        On a local home it is that folder itself, so a shard's bytes are written once; the writer fsyncs.
+        """
         if self.is_local:
-            target = self._prepare(path)
-            with local.open("rb") as source, target.open("wb") as sink:
-                while chunk := source.read(CHUNK):
-                    sink.write(chunk)
-                sink.flush()
-                os.fsync(sink.fileno())
-            _sync_folder(target.parent)
-        else:
-            self._fs.put_file(str(local), self.full(path))
+            folder = self._prepare(paths[0]).parent
+            yield folder
+            return
+        with tempfile.TemporaryDirectory(prefix="dataengine-") as name:
+            yield Path(name)
+            for path in paths:
+                self._fs.put_file(f"{name}/{path.rpartition('/')[2]}", self.full(path))
 
     @contextmanager
     def staged(self, path: str) -> Iterator[Path]:
@@ -163,8 +166,6 @@ class Storage:
             finally:
                 part.unlink(missing_ok=True)
         else:
-            import tempfile
-
             with tempfile.TemporaryDirectory(prefix="dataengine-") as folder:
                 part = Path(folder) / "object"
                 yield part

@@ -53,6 +53,11 @@ def gpu_count() -> int:
     return int(ray.cluster_resources().get("GPU", 0))
 
 
+def cores() -> int:
+    """CPU cores this process may use (a container's share, not the machine's)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def node_is_alive(node_id: str) -> bool:
     """Whether the cluster counts this node (hex id) as alive; a dead one may be listed as alive for seconds."""
     return any(node["NodeID"] == node_id and node["Alive"] for node in ray.nodes())

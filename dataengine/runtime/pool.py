@@ -91,7 +91,7 @@ class ActorPool(Generic[T]):
         max_exceptions: int = 2,
         needs: str = "an actor",
     ) -> None:
-        self._create, self._size, self._depth = create, size, depth
+        self._create, self.size, self.depth = create, size, depth
         self._max_deaths, self._max_exceptions, self._needs = max_deaths, max_exceptions, needs
         self._members: list[_Member[T]] = []
         self._setup_failures = 0
@@ -142,7 +142,7 @@ class ActorPool(Generic[T]):
     # members -----------------------------------------------------------------------------------------
 
     def _fill_members(self) -> None:
-        while len(self._members) < self._size:
+        while len(self._members) < self.size:
             handle = self._create()
             self._members.append(_Member(handle, handle.ready.remote()))
 
@@ -150,7 +150,7 @@ class ActorPool(Generic[T]):
         return sorted((m for m in self._members if m.node), key=lambda member: len(member.calls))
 
     def _has_room(self, member: _Member[T]) -> bool:
-        return len(member.calls) < self._depth and not member.taken_alone
+        return len(member.calls) < self.depth and not member.taken_alone
 
     def _next_for(self, member: _Member[T], waiting: deque[_Job[T]]) -> _Job[T] | None:
         for index, job in enumerate(waiting):
@@ -178,7 +178,7 @@ class ActorPool(Generic[T]):
                 self._setup_failures += 1
                 if self._setup_failures >= SETUP_FAILURES:
                     raise EngineError(f"{self._needs} can't start: {_one_line(error)}") from error
-        elif time.monotonic() - member.created > SETUP_SECONDS:
+        elif time.monotonic() - member.created > SETUP_SECONDS and not self.handles():
             offered = {k: v for k, v in ray.cluster_resources().items() if k in ("CPU", "GPU", "memory")}
             raise EngineError(
                 f"waited {SETUP_SECONDS:.0f} s for {self._needs}; the cluster offers {offered}: "
@@ -220,7 +220,7 @@ class ActorPool(Generic[T]):
         # An unreachable actor may still run: it must not go on beside its successor.
         ray.kill(member.handle)
         blamed, innocent = member.calls[0][1], [job for _, job in list(member.calls)[1:]]
-        out_of_memory = isinstance(error, OutOfMemoryError) or "memory" in str(error).lower()
+        out_of_memory = isinstance(error, OutOfMemoryError) or _LOW_MEMORY in str(error)
         if out_of_memory or not node_is_alive(member.node or ""):
             blamed.infrastructure_deaths += 1
         else:
@@ -238,6 +238,8 @@ class ActorPool(Generic[T]):
 
 
 _END: Any = object()
+_LOW_MEMORY = "running low on memory"
+"""Ray's memory monitor in a death's message; every other death's message also speaks of memory, as a guess."""
 
 
 def _one_line(error: BaseException) -> str:

@@ -1,0 +1,42 @@
+"""Reading and writing catalog parts: `ImageRecord`s as Parquet rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas import CATALOG_SCHEMA, ImageRecord
+
+BATCH_ROWS = 256
+
+
+def to_table(records: Iterable[ImageRecord]) -> pa.Table:
+    """Records as a table of `CATALOG_SCHEMA`."""
+    return pa.Table.from_pylist([record.model_dump() for record in records], schema=CATALOG_SCHEMA)
+
+
+def iter_rows(url: str) -> Iterator[ImageRecord]:
+    """Every row of the part at `url` (local path or fsspec URL), in order, a batch in memory."""
+    with fsspec.open(url, "rb") as stream:
+        for batch in pq.ParquetFile(stream).iter_batches(batch_size=BATCH_ROWS):
+            for row in batch.to_pylist():
+                yield ImageRecord.model_validate(row)
+
+
+def read_rows(url: str, image_ids: Sequence[int]) -> Iterator[ImageRecord]:
+    """The rows of these ids, which must be ascending, as they are in the part."""
+    wanted = set(image_ids)
+    with fsspec.open(url, "rb") as stream:
+        for batch in pq.ParquetFile(stream).iter_batches(batch_size=BATCH_ROWS):
+            mask = pa.array([value in wanted for value in batch["image_id"].to_pylist()], pa.bool_())
+            for row in batch.filter(mask).to_pylist():
+                yield ImageRecord.model_validate(row)
+
+
+def read_columns(url: str, columns: Sequence[str]) -> pa.Table:
+    """Only these columns of the part at `url`."""
+    with fsspec.open(url, "rb") as stream:
+        return pq.read_table(stream, columns=list(columns))

@@ -1,0 +1,143 @@
+"""Faces: dlib's HOG detector through face_recognition, and YuNet (OpenCV Zoo) where its file is here.
+
+YuNet: https://github.com/opencv/opencv_zoo/tree/main/models/face_detection_yunet; its decoding follows
+OpenCV's `FaceDetectorYN`. Settings were chosen with `benchmarks/privacy.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+
+from dataengine.detection.fusion import merge_arrays
+from dataengine.detection.models import YUNET, find_file, model_id
+from dataengine.detection.onnx import OnnxNetwork
+from dataengine.detection.protocol import Kind
+from dataengine.detection.tiling import View, scan, views_at
+from dataengine.errors import EngineError
+from schemas import Box
+
+INSTALL_FACE_RECOGNITION = "pip install --no-deps face-recognition"
+
+
+def load_face_recognition() -> Any:
+    """Imports face_recognition's `api` module and undoes what the import does to the process.
+
+    It sets Pillow's LOAD_TRUNCATED_IMAGES (half a photo would pass as a whole one), calls `quit()` when its
+    model package can't be imported, and prints. Raises `EngineError` with the command that installs it.
+    """
+    from PIL import ImageFile
+
+    truncated = ImageFile.LOAD_TRUNCATED_IMAGES
+    said = io.StringIO()
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(said):
+            warnings.simplefilter("ignore")
+            import face_recognition.api as api
+    except ImportError as error:
+        raise EngineError(f"no face detector ({error}): {INSTALL_FACE_RECOGNITION}") from error
+    except SystemExit as error:
+        # quit() also closes stdin; nothing can be done about that here.
+        raise EngineError(
+            "face_recognition can't load its models: pip install face-recognition-models 'setuptools<81'"
+        ) from error
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = truncated
+    return api
+
+
+class _FaceDetector:
+    """What both face detectors share: views at one enlargement that depends on the picture's size."""
+
+    kind: Kind = "face"
+    model_id: str
+
+    def detect(self, pixels: np.ndarray) -> list[Box]:
+        """Faces in `pixels`, uint8 RGB (H, W, 3); see `Detector.detect`."""
+        found = merge_arrays(scan(pixels, self.views(*pixels.shape[:2]), self._look))
+        return [
+            Box(x0=x0, y0=y0, x1=x1, y1=y1, score=score, detector=self.model_id)
+            for x0, y0, x1, y1, score in found.tolist()
+        ]
+
+    def views(self, height: int, width: int) -> list[View]:
+        """Every window this detector looks through in a (height, width) picture."""
+        raise NotImplementedError
+
+    def _look(self, picture: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+
+class DlibFaces(_FaceDetector):
+    """dlib's HOG face detector; faces from 80 shown pixels on, frontal and in profile.
+
+    Small pictures are enlarged until they have `megapixels` shown pixels, at most `most` times; large ones
+    are looked at in windows so that the HOG pyramid stays below ~300 MB.
+    """
+
+    window = (1600, 1600)
+    overlap = 160
+
+    def __init__(self, megapixels: float = 1.5, most: float = 3.0, threshold: float = 0.0) -> None:
+        self._detector = load_face_recognition().face_detector
+        self.model_id = "dlib-hog"
+        self._megapixels, self._most, self._threshold = megapixels, most, threshold
+
+    def views(self, height: int, width: int) -> list[View]:
+        """One enlargement: dlib builds its own pyramid of smaller ones."""
+        wanted = math.sqrt(self._megapixels * 1e6 / (height * width))
+        return views_at(height, width, min(max(wanted, 1.0), self._most), self.window, self.overlap)
+
+    def _look(self, picture: np.ndarray) -> np.ndarray:
+        rectangles, margins, _ = self._detector.run(picture, 0, self._threshold)
+        rows = [
+            # dlib's margin is unbounded; the logistic gives the 0..1 that boxes carry.
+            (r.left(), r.top(), r.right() + 1, r.bottom() + 1, 1.0 / (1.0 + math.exp(-4.0 * margin)))
+            for r, margin in zip(rectangles, margins, strict=True)
+        ]
+        return np.array(rows, dtype=np.float64).reshape(-1, 5)
+
+
+class YunetFaces(_FaceDetector):
+    """OpenCV Zoo's YuNet, BGR 0..255, any size; faces of roughly 10 to 300 shown pixels."""
+
+    window = (1280, 1280)
+    overlap = 128
+
+    def __init__(self, threads: int = 1, score: float = 0.5) -> None:
+        path = find_file(YUNET)
+        if path is None:
+            raise EngineError("the face detector yunet isn't here: dataengine models pull yunet")
+        self.model_id = model_id(YUNET, path)
+        self._network = OnnxNetwork(path, threads)
+        self._score = score
+
+    def views(self, height: int, width: int) -> list[View]:
+        """Once small (for faces that fill the picture), once at full size, once enlarged."""
+        long = max(height, width)
+        scales = sorted({min(1.0, 320 / long), min(1.0, 1280 / long), min(3.0, max(1.0, 1280 / long))})
+        return [view for scale in scales for view in views_at(height, width, scale, self.window, self.overlap)]
+
+    def _look(self, picture: np.ndarray) -> np.ndarray:
+        height, width = (math.ceil(side / 32) * 32 for side in picture.shape[:2])
+        canvas = np.zeros((height, width, 3), dtype=np.float32)
+        canvas[: picture.shape[0], : picture.shape[1]] = picture[:, :, ::-1]
+        out = self._network(canvas.transpose(2, 0, 1)[None])
+        levels = [_yunet_level(out, stride, width // stride, self._score) for stride in (8, 16, 32)]
+        return np.concatenate(levels)
+
+
+def _yunet_level(out: dict[str, np.ndarray], stride: int, columns: int, least: float) -> np.ndarray:
+    """Boxes (N, 5) of one stride: the anchor's cell plus an offset, the size as an exponent."""
+    score = np.sqrt(out[f"cls_{stride}"][0, :, 0].clip(0, 1) * out[f"obj_{stride}"][0, :, 0].clip(0, 1))
+    index = np.flatnonzero(score >= least)
+    box = out[f"bbox_{stride}"][0, index]
+    x = (index % columns + box[:, 0]) * stride
+    y = (index // columns + box[:, 1]) * stride
+    w, h = np.exp(box[:, 2]) * stride, np.exp(box[:, 3]) * stride
+    return np.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2, score[index]], axis=1)

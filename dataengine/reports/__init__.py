@@ -1,0 +1,1 @@
+"""Every picture the project makes: overlays, contact sheets, plots and the HTML report."""

@@ -1,0 +1,62 @@
+"""From an original's pixels and its masks to the outcome that a shard holds: scaled, hidden, encoded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dataengine.privacy.blur import hide
+from dataengine.shards.finished import FinishedImage
+from dataengine.shards.names import key_of
+from dataengine.shards.release_image import encode_jpeg, release_pixels
+from schemas import ImageRecord, MaskRecord, ReleaseImage, SampleRecord
+from schemas.config import PrivacyConfig, ShardsConfig
+
+
+def finish_image(
+    record: ImageRecord,
+    pixels: np.ndarray,
+    masks: list[MaskRecord],
+    size: tuple[int, int],
+    privacy: PrivacyConfig,
+    shards: ShardsConfig,
+) -> FinishedImage:
+    """The releasable image of one catalog row.
+
+    `pixels`: uint8 HxWx3 RGB, original frame, not modified. `masks`: in the release frame of `size`
+    (height, width). Faces and plates are hidden after scaling, so the blur's cells are the released ones.
+    """
+    height, width = pixels.shape[:2]
+    released = release_pixels(pixels, size)
+    faces, plates = (record.faces, record.plates) if privacy.mode == "blur" else ([], [])
+    if faces or plates:
+        released = hide(released, [*faces, *plates], (height, width))
+    image = ReleaseImage(
+        image_id=record.image_id, width=size[1], height=size[0], file_name=f"{key_of(record.image_id)}.jpg"
+    )
+    return FinishedImage(
+        **_provenance(record),
+        status="ok",
+        jpeg=encode_jpeg(released, shards.jpeg_quality),
+        sample=SampleRecord(image=image, annotations=masks),
+        original_size=(height, width),
+        faces_blurred=len(faces),
+        plates_blurred=len(plates),
+    )
+
+
+def unfinished_image(record: ImageRecord, status: str, reason: str) -> FinishedImage:
+    """The outcome of a planned image that has no sample: a row that says why."""
+    return FinishedImage(**_provenance(record), status=status, reason=reason)
+
+
+def _provenance(record: ImageRecord) -> dict[str, Any]:
+    return {
+        "image_id": record.image_id,
+        "source_sha256": record.sha256,
+        "licence": record.licence,
+        "author": record.author,
+        "source_url": record.source_url,
+        "caption": record.caption,
+    }

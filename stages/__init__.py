@@ -1,0 +1,1 @@
+"""The stages as Ray actors. An actor owns a device, state and concurrency, and nothing else."""
