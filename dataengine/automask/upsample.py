@@ -79,8 +79,8 @@ class Upsampler:
             first_row, last_row = self.rows.sources(start, stop)
             part = logits[first_row:last_row, first_column:last_column]
             full = (self.rows.weights[start:stop, first_row:last_row] @ part @ narrow).numpy()
-            inner += np.count_nonzero(full > high)
-            union += np.count_nonzero(full > low)
+            inner += int(np.count_nonzero(full > high))
+            union += int(np.count_nonzero(full > low))
             np.greater(full, middle, out=pixels[start - top : stop - top])
         return _measured(pixels, left, top, inner, union)
 

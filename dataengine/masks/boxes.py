@@ -52,4 +52,4 @@ def near_crop_edge(
     sides = boxes.astype(np.float64)
     near_crop = np.abs(sides - np.asarray(crop_box, np.float64)) <= tolerance
     near_image = np.abs(sides - np.asarray([0, 0, width, height], np.float64)) <= tolerance
-    return (near_crop & ~near_image).any(axis=1)
+    return np.any(near_crop & ~near_image, axis=1)

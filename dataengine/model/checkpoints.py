@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -246,7 +247,7 @@ def _plain_card(path: Path, digest: str, sam: Sam, known: KnownCheckpoint | None
     )
 
 
-def _facts(sam: Sam) -> dict[str, int]:
+def _facts(sam: Sam) -> dict[str, Any]:
     parameters = sum(parameter.numel() for parameter in sam.parameters())
     return {"image_size": sam.image_size, "embedding_size": sam.embedding_size, "parameters": parameters}
 

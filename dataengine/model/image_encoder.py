@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from dataengine.model.layers import LayerNorm2d, MLPBlock
 
@@ -13,7 +13,7 @@ BIAS_BYTES = 512 * 2**20
 
 
 class ImageEncoderViT(nn.Module):
-    """(B, 3, S, S) normalised pixels -> (B, 256, S/16, S/16) embedding. State-dict keys are the official ones.
+    """(B, 3, S, S) normalised pixels -> (B, 256, S/16, S/16) embedding. Official state-dict keys.
 
     `global_blocks` attend over the whole image, the others inside windows of `window` x `window`
     tokens; the token map is padded to whole windows, and padding takes part in attention, as in the
@@ -112,7 +112,7 @@ class Attention(nn.Module):
         for first in range(0, self.heads, group):
             q, k, v = (part[:, first : first + group] for part in (query, key, value))
             bias = self._bias(q, height, width)
-            parts.append(F.scaled_dot_product_attention(q, k, v, attn_mask=bias))
+            parts.append(functional.scaled_dot_product_attention(q, k, v, attn_mask=bias))
         out = torch.cat(parts, dim=1).transpose(1, 2)
         return self.proj(out.reshape(batch, height, width, channels))
 
@@ -133,9 +133,9 @@ def relative(table: torch.Tensor, side: int) -> torch.Tensor:
 
 
 def to_windows(x: torch.Tensor, window: int) -> tuple[torch.Tensor, tuple[int, int]]:
-    """(B, H, W, C) -> (B * windows, window, window, C), zero-padded to whole windows; and the padded (H, W)."""
+    """(B, H, W, C) -> (B * windows, window, window, C), zero-padded to whole ones; and the padded (H, W)."""
     batch, height, width, channels = x.shape
-    x = F.pad(x, (0, 0, 0, -width % window, 0, -height % window))
+    x = functional.pad(x, (0, 0, 0, -width % window, 0, -height % window))
     rows, columns = x.shape[1] // window, x.shape[2] // window
     x = x.reshape(batch, rows, window, columns, window, channels).transpose(2, 3)
     return x.reshape(-1, window, window, channels), (rows * window, columns * window)

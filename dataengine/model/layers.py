@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 
 class LayerNorm2d(nn.Module):
@@ -21,7 +23,7 @@ class LayerNorm2d(nn.Module):
 
     def last(self, x: torch.Tensor) -> torch.Tensor:
         """The same on a tensor whose channels come last, without moving anything."""
-        return F.layer_norm(x, (len(self.weight),), self.weight, self.bias, self.eps)
+        return functional.layer_norm(x, (len(self.weight),), self.weight, self.bias, self.eps)
 
 
 class MLPBlock(nn.Module):
@@ -43,9 +45,9 @@ class MLP(nn.Module):
     def __init__(self, width_in: int, hidden: int, width_out: int, depth: int) -> None:
         super().__init__()
         widths = [width_in, *[hidden] * (depth - 1), width_out]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for layer in self.layers[:-1]:
-            x = F.relu(layer(x))
+            x = functional.relu(layer(x))
         return self.layers[-1](x)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from dataengine.model.layers import MLP, LayerNorm2d
 from dataengine.model.transformer import TwoWayTransformer
@@ -14,7 +14,7 @@ from dataengine.model.transformer import TwoWayTransformer
 
 @dataclass(frozen=True)
 class ImageSide:
-    """What all prompts of one image share: cells (1, N, C) with the dense prompt, positions (1, N, C), side."""
+    """What all prompts of one image share: cells (1, N, C) with the dense prompt, positions (1, N, C)."""
 
     cells: torch.Tensor
     positions: torch.Tensor
@@ -90,7 +90,7 @@ class MaskDecoder(nn.Module):
         )
 
     def mask_logits(self, decoded: DecodedTokens, prompts: torch.Tensor | None = None) -> torch.Tensor:
-        """Upscale and multiply: (B', 4 masks, 4e, 4e) logits of the chosen `prompts` (indices; None = all)."""
+        """Upscale and multiply: (B', 4, 4e, 4e) logits of the chosen `prompts` (indices; None = all)."""
         cells, tokens = decoded.cells, decoded.mask_tokens
         if prompts is not None:
             cells, tokens = cells[prompts], tokens[prompts]
@@ -101,15 +101,16 @@ class MaskDecoder(nn.Module):
         # A 2 x 2 stride-2 transposed convolution is one matrix product per cell. Channels stay last and
         # sub-cells stay in their own axes until the few mask channels are left, so nothing big is shuffled.
         first, norm, gelu, second, _ = self.output_upscaling
+        assert isinstance(norm, LayerNorm2d)
         x = gelu(norm.last(_unfolded(first, cells)))
         x = gelu(_unfolded(second, x))
         x = torch.einsum("bnsc,bkc->bkns", x.flatten(2, 3), weights)
-        x = x.reshape(len(cells), -1, height, width, 2, 2, 2, 2)
-        return x.permute(0, 1, 2, 4, 6, 3, 5, 7).reshape(len(cells), -1, 4 * height, 4 * width)
+        x = x.reshape(*x.shape[:2], height, width, 2, 2, 2, 2)
+        return x.permute(0, 1, 2, 4, 6, 3, 5, 7).reshape(*x.shape[:2], 4 * height, 4 * width)
 
 
 def _unfolded(conv: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """A 2 x 2 stride-2 `ConvTranspose2d` on (..., C): (..., 4, C'), the axis of 4 being (row, column)."""
     assert isinstance(conv, nn.ConvTranspose2d) and conv.bias is not None
     weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)
-    return F.linear(x, weight, conv.bias.repeat(4)).unflatten(-1, (4, -1))
+    return functional.linear(x, weight, conv.bias.repeat(4)).unflatten(-1, (4, -1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from dataengine.model.layers import LayerNorm2d
 
@@ -44,8 +44,8 @@ class NanoEncoder(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         fine, half, same, coarse = (lateral(f) for lateral, f in zip(self.lat, self.net(x), strict=True))
-        wide = F.interpolate(coarse, size=same.shape[-2:], mode="bilinear", align_corners=False)
-        y = self.down(fine) + F.avg_pool2d(half, 2) + same + wide
+        wide = functional.interpolate(coarse, size=same.shape[-2:], mode="bilinear", align_corners=False)
+        y = self.down(fine) + functional.avg_pool2d(half, 2) + same + wide
         return self.norm(y + self.fuse(y))
 
 
@@ -65,7 +65,7 @@ class EfficientNetLite0(nn.Module):
         self._blocks = nn.ModuleList(blocks)
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        x = F.relu6(self._bn0(self._conv_stem(x)))
+        x = functional.relu6(self._bn0(self._conv_stem(x)))
         features = []
         for index, block in enumerate(self._blocks):
             x = block(x)
@@ -91,8 +91,8 @@ class InvertedResidual(nn.Module):
         self._bn2 = _batch_norm(out)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
-        y = F.relu6(self._bn1(self._depthwise_conv(y)))
+        y = functional.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
+        y = functional.relu6(self._bn1(self._depthwise_conv(y)))
         y = self._bn2(self._project_conv(y))
         return x + y if self.shortcut else y
 
@@ -106,10 +106,10 @@ class SameConv2d(nn.Conv2d):
         down = max((-(-height // stride) - 1) * stride + kernel - height, 0)
         across = max((-(-width // stride) - 1) * stride + kernel - width, 0)
         if down % 2 == 0 and across % 2 == 0:
-            return F.conv2d(
+            return functional.conv2d(
                 x, self.weight, self.bias, self.stride, (down // 2, across // 2), self.dilation, self.groups
             )
-        x = F.pad(x, (across // 2, across - across // 2, down // 2, down - down // 2))
+        x = functional.pad(x, (across // 2, across - across // 2, down // 2, down - down // 2))
         return super().forward(x)
 
 

@@ -14,7 +14,7 @@ NOT_A_POINT = -1
 
 
 class PromptEncoder(nn.Module):
-    """Prompts in the model's input frame (pixels of the resized, padded image) -> sparse and dense embeddings.
+    """Prompts in the model's input frame (pixels of the resized, padded image) -> embeddings.
 
     `embedding_size` is the side of the square image embedding, `image_size` that of the padded input.
     """
@@ -94,7 +94,8 @@ class PromptEncoder(nn.Module):
         # float32 keeps the precision of float64 coordinates, as the public code does.
         places = self.pe_layer(((coords + 0.5) / self.image_size).to(self.no_mask_embed.weight.dtype))
         places = places.masked_fill((kinds == NOT_A_POINT)[..., None], 0.0)
-        table = torch.cat([self.not_a_point_embed.weight, *[e.weight for e in self.point_embeddings]])
+        kinds_of_points = [self.not_a_point_embed, *self.point_embeddings]
+        table = torch.cat([next(kind.parameters()) for kind in kinds_of_points])
         return places + table[kinds + 1]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from dataengine.errors import EngineError
 from dataengine.model.image_encoder import ImageEncoderViT
@@ -77,10 +77,10 @@ class Sam(nn.Module):
         return np.asarray(Image.fromarray(pixels).resize((width, height), how))
 
     def preprocess(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(3, h, w) or (B, 3, h, w) values 0..255 -> normalised, then zero-padded right and below to the square."""
+        """(3, h, w) or (B, 3, h, w) values 0..255 -> normalised, then zero-padded to the square."""
         x = (pixels.to(self.device, torch.float32) - self.pixel_mean) / self.pixel_std
         height, width = x.shape[-2:]
-        return F.pad(x, (0, self.image_size - width, 0, self.image_size - height))
+        return functional.pad(x, (0, self.image_size - width, 0, self.image_size - height))
 
     def encode_images(self, images: Sequence[np.ndarray]) -> torch.Tensor:
         """RGB uint8 (H, W, 3) images of any size -> embeddings (B, 256, e, e)."""
@@ -91,9 +91,11 @@ class Sam(nn.Module):
         self, logits: torch.Tensor, input_size: tuple[int, int], size: tuple[int, int]
     ) -> torch.Tensor:
         """Low resolution logits (B, K, 4e, 4e) -> (B, K, *size): up to the square, unpad, resize."""
-        x = F.interpolate(logits, (self.image_size, self.image_size), mode="bilinear", align_corners=False)
+        x = functional.interpolate(
+            logits, (self.image_size, self.image_size), mode="bilinear", align_corners=False
+        )
         x = x[..., : input_size[0], : input_size[1]]
-        return F.interpolate(x, size, mode="bilinear", align_corners=False)
+        return functional.interpolate(x, size, mode="bilinear", align_corners=False)
 
 
 def _vit(width: int, depth: int, heads: int, global_blocks: tuple[int, ...]) -> Callable[[], nn.Module]:

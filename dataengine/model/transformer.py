@@ -16,7 +16,7 @@ import math
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from dataengine.model.layers import MLPBlock
 
@@ -93,7 +93,7 @@ class Attention(nn.Module):
         """Tokens to tokens: queries and keys from `placed`, values from `tokens`, all (B, T, C)."""
         q, k, v = self.q_proj(placed), self.k_proj(placed), self.v_proj(tokens)
         split = [part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q, k, v)]
-        out = F.scaled_dot_product_attention(*split)
+        out = functional.scaled_dot_product_attention(*split)
         return self.out_proj(out.transpose(1, 2).flatten(2))
 
     def to_image(self, queries: torch.Tensor, placed: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
