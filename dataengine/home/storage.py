@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
@@ -184,9 +185,16 @@ class Storage:
     def remove(self, path: str) -> None:
         """Deletes an object or a whole folder; no error when it is already gone."""
         full = self.full(path)
+        if self.is_local:
+            if Path(full).is_dir():
+                shutil.rmtree(full, ignore_errors=True)
+            else:
+                Path(full).unlink(missing_ok=True)
+            return
         self._fs.invalidate_cache()
-        if self._fs.exists(full):
-            self._fs.rm(full, recursive=True)
+        # One by one: fsspec's recursive remove takes a `[` in a name for a pattern.
+        for name in self._fs.find(full):
+            self._fs.rm_file(name)
 
     def _prepare(self, path: str) -> Path:
         target = Path(self.full(path))
