@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import IO, Protocol
 
 BLOCK = 512
+RECORD = 20 * BLOCK
+"""Archives are padded with zeros to whole records; losing some of that loses no data, but is damage."""
 _READ = 1 << 20
 
 

@@ -23,7 +23,7 @@ from dataengine.shards.objects_check import HashingReader, ObjectsCheck
 from dataengine.shards.reader import describe
 from dataengine.shards.sample_check import check_sample
 from dataengine.shards.tables_check import ShardTables
-from dataengine.shards.tar_stream import Member, TarDamageError, iter_members
+from dataengine.shards.tar_stream import RECORD, Member, TarDamageError, iter_members
 from schemas import CommitRecord, SampleRecord
 
 LISTED = 5
@@ -170,6 +170,8 @@ def _verify_one(tar_url: str, objects: ObjectsCheck | None, threads: int | None)
             complete = False
             complain(None, str(error))
         found.bytes = stream.drain()
+        if complete and found.bytes % RECORD:
+            complain(None, f"cut short: {found.bytes} bytes are not whole tar records of {RECORD}")
         if objects is not None:
             objects.tar(name, stream.bytes_read, stream.sha256(), partial(complain, None))
     _check_order(found.image_ids, tables, complete, complain)
@@ -183,11 +185,7 @@ def _check_order(ids: list[int], tables: ShardTables, complete: bool, complain: 
     if lost:
         named = ", ".join(f"sa_{image_id}" for image_id in lost[:LISTED])
         more = f" and {len(lost) - LISTED} more" if len(lost) > LISTED else ""
-        why = (
-            "are listed in the images table but not in the tar"
-            if complete
-            else "can't be read after the damage"
-        )
+        why = "are in the images table but not in the tar" if complete else "can't be read after the damage"
         complain(None, f"{len(lost)} image(s) {why}: {named}{more}")
     elif complete and tables.order is not None and ids != tables.order:
         complain(None, "images are not in the images table's order")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -132,6 +132,27 @@ def write_shard_streams(
     """`write_shard` onto three open binary streams (an object store's, say); closes none of them."""
     samples = ShardWriter(tar)
     mask_rows, image_rows = TableWriter(masks, MASKS_SCHEMA), TableWriter(images, SHARD_IMAGES_SCHEMA)
+    try:
+        counts = _write_all(samples, mask_rows, image_rows, plan, finished)
+    except BaseException:
+        # Left open, their finalisers would write to streams that the caller has closed by then.
+        for writer in (samples, mask_rows, image_rows):
+            with suppress(Exception):
+                writer.close()
+        raise
+    samples.close()
+    mask_rows.close()
+    image_rows.close()
+    return counts
+
+
+def _write_all(
+    samples: ShardWriter,
+    mask_rows: TableWriter,
+    image_rows: TableWriter,
+    plan: ShardPlan,
+    finished: Iterable[FinishedImage],
+) -> ShardCounts:
     planned = ok = mask_count = faces = plates = 0
     for image in finished:
         expected = plan.image_ids[planned] if planned < len(plan.image_ids) else None
@@ -149,9 +170,6 @@ def write_shard_streams(
         plates += image.plates_blurred
     if planned != len(plan.image_ids):
         raise ValueError(f"{plan.name}: {planned} of {len(plan.image_ids)} planned images have an outcome")
-    samples.close()
-    mask_rows.close()
-    image_rows.close()
     return ShardCounts(planned, ok, mask_count, faces, plates)
 
 
