@@ -26,7 +26,7 @@ from dataengine.home.journal import remove_journal
 from dataengine.home.owner import Owner
 from dataengine.home.plan import Plan, inputs_hash, write_segment
 from dataengine.home.units import commit, committed, records
-from dataengine.model.checkpoints import find_card
+from dataengine.model.checkpoints import load_model
 from dataengine.runtime.cluster import cores, gpu_count, ray_session
 from dataengine.runtime.pool import ActorPool, Outcome
 from schemas import GENERATE_PLAN_SCHEMA, CommitRecord, ShardPlan
@@ -85,7 +85,7 @@ def plan_job(home: Home) -> GenerateJob:
     """
     config = home.config
     device = "cuda" if gpu_count() else "cpu"
-    card = find_card(config.model)
+    _, card = load_model(config.model)
     settings = resolve_settings(config.generate, card, device)
     planned = Plan(home.storage, WORKFLOW).meta
     threads = config.generate.threads or (planned["facts"]["threads"] if planned else cores())

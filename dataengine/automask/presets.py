@@ -52,9 +52,8 @@ def resolve_settings(config: GenerateConfig, card: CheckpointCard, device: str) 
         values["stability_score_thresh"] = card.stability_score_thresh
         if not on_gpu:
             values["crop_layers"] = 0
-    if on_gpu:
-        values["points_per_batch"] = 256
-        values["crops_per_batch"] = 8
+    # On a CPU small batches stay in the cache, and a batch of crops only costs memory.
+    values["points_per_batch"], values["crops_per_batch"] = (256, 8) if on_gpu else (16, 1)
     chosen = {key: value for key in EXPLICIT if (value := getattr(config, key)) is not None}
     values |= chosen
     return AutomaskSettings(**values, precision=config.precision, memory_gb=config.memory_gb)

@@ -12,12 +12,12 @@ from schemas.records import RLE
 
 def mask_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Bool (N, H, W) and (M, H, W) of one frame -> float64 (N, M); two empty masks have IoU 0."""
-    a = first.reshape(len(first), -1).astype(np.float32)
-    b = second.reshape(len(second), -1).astype(np.float32)
+    a = _flat(first).astype(np.float32)
+    b = _flat(second).astype(np.float32)
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"masks of different frames: {first.shape[1:]} and {second.shape[1:]}")
     overlap = np.rint((a @ b.T).astype(np.float64))
-    union = first.reshape(len(first), -1).sum(1)[:, None] + second.reshape(len(second), -1).sum(1) - overlap
+    union = _flat(first).sum(1)[:, None] + _flat(second).sum(1) - overlap
     return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
 
 
@@ -29,3 +29,7 @@ def rle_iou(first: Sequence[RLE], second: Sequence[RLE]) -> np.ndarray:
         [{"size": list(r.size), "counts": r.counts.encode("ascii")} for r in side] for side in (first, second)
     ]
     return np.nan_to_num(np.asarray(coco.iou(encoded[0], encoded[1], [0] * len(second)), np.float64))
+
+
+def _flat(masks: np.ndarray) -> np.ndarray:
+    return masks.reshape(len(masks), masks.shape[1] * masks.shape[2])

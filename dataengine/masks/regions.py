@@ -18,11 +18,11 @@ def clean_mask(
     which labels the whole frame, but the work happens inside the mask's box grown by one pixel: all
     background outside of it is one or two components, whose size follows from the frame.
 
-    Returns the mask and whether it changed. When every island is too small the largest stays (ties:
+    Returns the mask and whether anything small was found in it. When every island is too small the largest stays (ties:
     the one whose box starts higher, then further left), as in the public code; with `drop_small`
     (paper B) the mask is gone: (None, True).
     """
-    window, x, y = _grown(mask, frame)
+    window, x, y = _grown(mask, frame, min_area)
     filled, had_holes = _fill_holes(window, x, y, frame, min_area)
     kept, had_islands = _remove_islands(filled, min_area, drop_small)
     if not had_holes and not had_islands:
@@ -34,10 +34,14 @@ def clean_mask(
     return PackedMask.pack(kept[y0 : y1 + 1, x0 : x1 + 1], x + x0, y + y0), True
 
 
-def _grown(mask: PackedMask, frame: tuple[int, int]) -> tuple[np.ndarray, int, int]:
+def _grown(mask: PackedMask, frame: tuple[int, int], min_area: int) -> tuple[np.ndarray, int, int]:
     """The mask inside its box grown by one pixel where the frame has room, and that window's corner."""
     x0, y0 = max(mask.x - 1, 0), max(mask.y - 1, 0)
     x1, y1 = min(mask.x + mask.width + 1, frame[1]), min(mask.y + mask.height + 1, frame[0])
+    # Outside pixels fewer than that could be part of a hole: then the window is the frame.
+    beyond = (y0 * frame[1], (frame[0] - y1) * frame[1], x0 * frame[0], (frame[1] - x1) * frame[0])
+    if any(0 < pixels < min_area for pixels in beyond):
+        x0, y0, x1, y1 = 0, 0, frame[1], frame[0]
     window = np.zeros((y1 - y0, x1 - x0), bool)
     inner = window[mask.y - y0 :, mask.x - x0 :]
     inner[: mask.height, : mask.width] = mask.pixels()

@@ -73,8 +73,8 @@ class TwoWayBlock(nn.Module):
         attended = self.cross_attn_token_to_image.to_image(tokens + token_positions, placed, cells)
         tokens = self.norm2(tokens + attended)
         tokens = self.norm3(tokens + self.mlp(tokens))
-        written = self.cross_attn_image_to_token.from_image(placed, tokens + token_positions, tokens)
-        return tokens, self.norm4(cells + written)
+        cells = self.cross_attn_image_to_token.from_image(cells, placed, tokens + token_positions, tokens)
+        return tokens, self.norm4(cells)
 
 
 class Attention(nn.Module):
@@ -115,23 +115,32 @@ class Attention(nn.Module):
         out = torch.einsum("bhtc,hdc->bthd", seen, self._by_head(self.v_proj.weight)).flatten(2)
         return self.out_proj(out + self.v_proj.bias)
 
-    def from_image(self, placed: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """Image cells (queries `placed`, (1 or B, N, C)) look at the tokens (B, T, C) -> (B, N, C)."""
+    def from_image(
+        self, cells: torch.Tensor, placed: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+    ) -> torch.Tensor:
+        """Image cells look at the tokens, and what they see is added to them: (B, N, C).
+
+        Queries `placed` and what is added to, `cells`: (1 or B, N, C); `keys`, `values` (B, T, C).
+        """
         k = self._heads(self.k_proj(keys) * self._scale)
         v = self._heads(self.v_proj(values))
         batch, heads, tokens, _ = k.shape
+        # Scores are kept as (B, heads, T, N): softmax over seven tokens is slow when they come last.
         if len(placed) < batch:
             q = self._heads(self.q_proj(placed))[0]
-            columns = k.permute(1, 3, 0, 2).flatten(2)
-            scores = (q @ columns).unflatten(2, (batch, tokens)).permute(2, 1, 0, 3)
+            rows = k.transpose(0, 1).flatten(1, 2)
+            scores = (rows @ q.transpose(1, 2)).unflatten(1, (batch, tokens)).transpose(0, 1)
         else:
-            folded = torch.einsum("bhtd,hdc->bcht", k, self._by_head(self.q_proj.weight)).flatten(2)
+            folded = torch.einsum("bhtd,hdc->bhtc", k, self._by_head(self.q_proj.weight)).flatten(1, 2)
             shift = torch.einsum("bhtd,hd->bht", k, self.q_proj.bias.unflatten(0, (heads, -1))).flatten(1)
-            scores = (placed @ folded + shift[:, None]).unflatten(2, (heads, tokens))
-        weights = torch.softmax(scores, dim=-1).flatten(2)
+            scores = torch.baddbmm(shift[..., None], folded, placed.transpose(1, 2))
+            scores = scores.unflatten(1, (heads, tokens))
+        weights = torch.softmax(scores, dim=2).flatten(1, 2)
         rows = self.out_proj.weight.unflatten(1, (heads, -1)).permute(1, 2, 0)
-        written = torch.einsum("bhtd,hdc->bhtc", v, rows).flatten(1, 2)
-        return torch.baddbmm(self.out_proj.bias.to(weights.dtype), weights, written)
+        written = torch.einsum("bhtd,hdc->bhtc", v, rows)
+        # The weights of each head sum to 1, so a share of the bias in every token's row adds the bias once.
+        written = written + self.out_proj.bias / heads
+        return torch.baddbmm(cells.to(written.dtype), weights.transpose(1, 2), written.flatten(1, 2))
 
     @property
     def _scale(self) -> float:

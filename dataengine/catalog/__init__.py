@@ -1,0 +1,1 @@
+"""Sources -> decoded, checked, deduplicated image rows (Parquet)."""
