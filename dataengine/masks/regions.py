@@ -18,9 +18,9 @@ def clean_mask(
     which labels the whole frame, but the work happens inside the mask's box grown by one pixel: all
     background outside of it is one or two components, whose size follows from the frame.
 
-    Returns the mask and whether anything small was found in it. When every island is too small the largest stays (ties:
-    the one whose box starts higher, then further left), as in the public code; with `drop_small`
-    (paper B) the mask is gone: (None, True).
+    Returns the mask and whether anything small was found in it. When every island is too small the
+    largest stays, as in the public code (ties: the one whose box starts higher, then further left);
+    with `drop_small` (paper B) the mask is gone: (None, True).
     """
     window, x, y = _grown(mask, frame, min_area)
     filled, had_holes = _fill_holes(window, x, y, frame, min_area)
