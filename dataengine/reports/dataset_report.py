@@ -1,7 +1,7 @@
 """The report of a dataset: one HTML file with everything in it, for people who want to see what was made.
 
-Every picture comes from the released JPEGs, in which faces and plates are already hidden; originals are
-never opened. All text (captions, file names, reasons) is somebody else's and is escaped; the page runs one
+Every picture comes from the released JPEGs, in which what privacy asks for is already hidden; originals
+are never opened. All text (captions, file names, reasons) is somebody else's and is escaped; the page runs one
 script, allowed by its hash, and may load nothing.
 """
 

@@ -188,3 +188,18 @@ def test_histograms_count_everything() -> None:
     assert share_histogram(np.zeros(5, np.int64), "t", "") is None
     shares = share_histogram(np.array([3, 0, 1, 0, 7]), "t", "")
     assert shares is not None and [bar.count for bar in shares.bars] == [3, 0, 1, 0, 7]
+
+
+def test_shards_of_any_store_can_be_verified_inspected_and_shown(shards: Path) -> None:
+    import fsspec
+
+    from dataengine.shards.inspect import find_image
+    from dataengine.shards.verify import verify_tree
+
+    memory, root = fsspec.filesystem("memory"), "memory://bucket/home/shards"
+    for path in shards.iterdir():
+        memory.pipe(f"/bucket/home/shards/{path.name}", path.read_bytes())
+    report = verify_tree(root)
+    assert report.ok and report.images == 9
+    assert find_image(root, 900)[0].image.image_id == 900
+    assert len(_Page(render_dataset_report(root, max_images=2)).pictures()) == 4
