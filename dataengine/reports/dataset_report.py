@@ -1,8 +1,8 @@
 """The report of a dataset: one HTML file with everything in it, for people who want to see what was made.
 
 Every picture comes from the released JPEGs, in which what privacy asks for is already hidden; originals
-are never opened. All text (captions, file names, reasons) is somebody else's and is escaped; the page runs one
-script, allowed by its hash, and may load nothing.
+are never opened. All text (captions, file names, reasons) is somebody else's and is escaped; the page runs
+one script, allowed by its hash, and may load nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import BaseModel
@@ -60,7 +60,20 @@ class _Reasons:
     more: int
 
 
-def write_dataset_report(shards_root: str, out_html: Path, **parts: Any) -> Path:
+class ReportParts(TypedDict, total=False):
+    """The keywords of `render_dataset_report`, where they are explained."""
+
+    title: str
+    counts: Mapping[str, int | float | str] | None
+    timings: Mapping[str, float] | None
+    images_per_second: float | None
+    rejected: Iterable[ImageRecord | Outcome]
+    card: CheckpointCard | None
+    settings: BaseModel | Mapping[str, Any] | None
+    max_images: int
+
+
+def write_dataset_report(shards_root: str, out_html: Path, **parts: Unpack[ReportParts]) -> Path:
     """Writes `render_dataset_report(shards_root, **parts)` to `out_html`, whole or not at all."""
     page = render_dataset_report(shards_root, **parts)
     out_html.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataengine.shards.finished import FinishedImage
-from schemas import MASKS_SCHEMA, SHARD_IMAGES_SCHEMA, SampleRecord
+from schemas import MASKS_SCHEMA, SampleRecord
 
 ROWS_PER_GROUP = 10_000
 """Rows are flushed in groups of exactly this many: memory stays flat, the bytes depend on the rows only."""
@@ -111,6 +111,3 @@ def read_table(stream: IO[bytes], schema: pa.Schema, columns: Sequence[str] | No
         if columns is None and extra:
             raise ValueError(f"unknown columns {sorted(extra)}")
         return file.read(columns=wanted)
-
-
-__all__ = ["SHARD_IMAGES_SCHEMA", "TableWriter", "image_row", "masks_columns", "masks_table", "read_table"]
