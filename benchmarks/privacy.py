@@ -44,8 +44,12 @@ def load(folder: Path) -> list[tuple[Path, np.ndarray]]:
 
 def overlaps(truth: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Common area of every annotated box with every box: (N, M)."""
-    width = np.minimum(truth[:, None, 2], boxes[None, :, 2]) - np.maximum(truth[:, None, 0], boxes[None, :, 0])
-    height = np.minimum(truth[:, None, 3], boxes[None, :, 3]) - np.maximum(truth[:, None, 1], boxes[None, :, 1])
+    width = np.minimum(truth[:, None, 2], boxes[None, :, 2]) - np.maximum(
+        truth[:, None, 0], boxes[None, :, 0]
+    )
+    height = np.minimum(truth[:, None, 3], boxes[None, :, 3]) - np.maximum(
+        truth[:, None, 1], boxes[None, :, 1]
+    )
     return width.clip(0) * height.clip(0)
 
 
@@ -128,14 +132,19 @@ def measure(kind: str, folder: Path) -> dict[str, dict[str, object]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("kind", choices=("faces", "plates"))
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     results = {folder.name: measure(arguments.kind, folder) for folder in arguments.folders}
     sizes = [f"{low}-{high}" if high < 100_000 else f"{low}+" for low, high in SIZES]
-    print(f"{'data':12} {'detector':20} {'found':>6} {'hidden':>6} " + " ".join(f"{s:>6}" for s in sizes), end="")
+    print(
+        f"{'data':12} {'detector':20} {'found':>6} {'hidden':>6} " + " ".join(f"{s:>6}" for s in sizes),
+        end="",
+    )
     print(f" {'false/im':>8} {'s/im':>6}")
     for folder, detectors in results.items():
         for detector, row in detectors.items():
@@ -143,7 +152,10 @@ def main() -> None:
             assert isinstance(by_size, dict)
             cells = [row["found"], row["recall"], *by_size.values()]
             text = " ".join("     -" if cell is None else f"{cell:6.3f}" for cell in cells)
-            print(f"{folder:12} {detector:20} {text} {row['false_boxes_per_image']:8} {row['seconds_per_image']:6}")
+            print(
+                f"{folder:12} {detector:20} {text} {row['false_boxes_per_image']:8}",
+                f"{row['seconds_per_image']:5}",
+            )
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2))
 

@@ -27,12 +27,15 @@ def _faces(choice: str, threads: int) -> list[Detector]:
     if _is_off(choice, "privacy.faces"):
         return []
     found: list[Detector] = []
+    has_yunet = find_file(YUNET) is not None
     if importlib.util.find_spec("face_recognition") is not None:
-        found.append(DlibFaces())
-    if find_file(YUNET) is not None:
+        found.append(DlibFaces() if has_yunet else DlibFaces.alone())
+    if has_yunet:
         found.append(YunetFaces(threads))
     if not found:
-        raise EngineError(f"privacy.faces is on and no face detector is installed: {INSTALL_FACE_RECOGNITION}")
+        raise EngineError(
+            f"privacy.faces is on and no face detector is installed: {INSTALL_FACE_RECOGNITION}"
+        )
     return found
 
 

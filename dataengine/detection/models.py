@@ -59,8 +59,8 @@ PLATEDET = DetectorFile(
     sha256="aeeee6e8e7f756d3e9a94cb409fc767825671ab2b81b8bf36c03eb228d848a93",
     licence="not stated",
     note=(
-        "The package states no licence, and the ONNX file's own metadata say AGPL-3.0 (Ultralytics). Where there "
-        "is internet, pull lpd-yunet (Apache-2.0) instead: `dataengine models pull lpd-yunet`."
+        "The package states no licence, and the ONNX file's own metadata say AGPL-3.0 (Ultralytics). "
+        "Where there is internet, pull lpd-yunet (Apache-2.0) instead: `dataengine models pull lpd-yunet`."
     ),
     package="platedet",
 )
@@ -70,7 +70,11 @@ KNOWN: tuple[DetectorFile, ...] = (YUNET, LPD_YUNET, PLATEDET)
 
 def model_folders() -> list[Path]:
     """Where downloaded detector files are looked for, first match wins."""
-    named = [Path(folder).expanduser() for folder in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if folder]
+    named = [
+        Path(folder).expanduser()
+        for folder in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep)
+        if folder
+    ]
     return [*named, Path.home() / ".cache" / "dataengine" / "models"]
 
 
@@ -84,7 +88,9 @@ def find_file(model: DetectorFile) -> Path | None:
     # A package's file is vouched for by the installer, and another release of it may carry another one;
     # `model_id` has the hash of what is really there.
     if path is not None and model.package is None and sha256_of(path) != model.sha256:
-        raise EngineError(f"{path}: sha256 differs from {model.name}'s; delete it and get it from {model.url}")
+        raise EngineError(
+            f"{path}: sha256 differs from {model.name}'s; delete it and get it from {model.url}"
+        )
     return path
 
 

@@ -18,6 +18,10 @@ from dataengine.detection.tiling import View, fit_scale, scan, views_at
 from dataengine.errors import EngineError
 from schemas import Box
 
+LPD_LARGEST = 0.2
+"""lpd-yunet sees a plate in anything that fills its window (a horse, a tray of coins), with a high score:
+boxes over this share of the window are dropped. A plate that large is found in platedet's."""
+
 
 class _PlateNetwork:
     """What both networks share: a fixed input window, shown the whole picture and then parts of it."""
@@ -112,7 +116,9 @@ class LpdYunetPlates(_PlateNetwork):
         # Columns 4..13 hold the four corners with the zoo's variance of 0.1; columns 8..9 are unused.
         corners = [priors[:, :2] + loc[:, i : i + 2] * 0.1 * priors[:, 2:] for i in (4, 6, 10, 12)]
         points = np.stack(corners, axis=1) * (self.window[1], self.window[0])
-        return np.concatenate([points.min(axis=1), points.max(axis=1), score[keep, None]], axis=1)
+        found = np.concatenate([points.min(axis=1), points.max(axis=1), score[keep, None]], axis=1)
+        area = (found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1])
+        return found[area <= LPD_LARGEST * self.window[0] * self.window[1]]
 
 
 def _lpd_priors(height: int, width: int) -> np.ndarray:

@@ -76,7 +76,10 @@ def _fine(picture: np.ndarray, box: Box, original_size: tuple[int, int] | None) 
     height, width = picture.shape[:2]
     full_height, full_width = original_size or (height, width)
     # Whole pixels inside the box only: a pixel on its edge may show what lies outside.
-    x0, x1 = math.ceil(max(0.0, box.x0) * width / full_width), math.floor(min(box.x1, full_width) * width / full_width)
+    x0, x1 = (
+        math.ceil(max(0.0, box.x0) * width / full_width),
+        math.floor(min(box.x1, full_width) * width / full_width),
+    )
     y0 = math.ceil(max(0.0, box.y0) * height / full_height)
     y1 = math.floor(min(box.y1, full_height) * height / full_height)
     if x1 - x0 < 1 or y1 - y0 < 1:

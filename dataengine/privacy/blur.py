@@ -83,7 +83,7 @@ def _surface(region: np.ndarray) -> np.ndarray:
 
 
 def _spline(length: int, cells: int) -> np.ndarray:
-    """Weights (length, cells), int64, rows adding up to 1024: a quadratic B-spline over the cells' centres."""
+    """Weights (length, cells), int64, each row adding up to 1024: a quadratic B-spline over the cells."""
     weights = np.zeros((length, cells), dtype=np.int64)
     position = (np.arange(length) + 0.5) * cells / length - 0.5
     nearest = np.floor(position + 0.5).astype(np.int64)
@@ -97,7 +97,7 @@ def _spline(length: int, cells: int) -> np.ndarray:
 
 
 def _share(ys: np.ndarray, xs: np.ndarray, core: tuple[int, int, int, int], rim: int) -> np.ndarray:
-    """How much of each pixel is replaced, int32 (h, w, 1) in 0..1024: all of it in `core`, none beyond the rim.
+    """How much of each pixel is replaced, int32 (h, w, 1) in 0..1024: all in `core`, none beyond the rim.
 
     The distance to the core is Euclidean, which rounds the corners.
     """
