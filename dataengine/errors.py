@@ -13,3 +13,7 @@ class ConfigError(EngineError):
 
 class RejectedImageError(Exception):
     """An input that can't become an image row with status `ok`; `str(error)` is the row's reason."""
+
+
+class SourceGoneError(EngineError):
+    """This one input is gone or can't be read; another one of the same source can."""

@@ -23,7 +23,13 @@ _PROVENANCE = [
 ]
 
 INGEST_PLAN_SCHEMA = pa.schema(
-    [("unit", pa.int32()), ("image_id", pa.int64()), ("source", pa.string()), ("path", pa.string()), *_PROVENANCE]
+    [
+        ("unit", pa.int32()),
+        ("image_id", pa.int64()),
+        ("source", pa.string()),
+        ("path", pa.string()),
+        *_PROVENANCE,
+    ]
 )
 """`plans/ingest-NNN.parquet`: one row an input, one row group a unit (catalog part)."""
 

@@ -27,7 +27,7 @@ from dataengine.automask.generator import MaskGenerator as Automask
 from dataengine.catalog.decode import decode
 from dataengine.catalog.rows import read_rows
 from dataengine.catalog.sources import read_source
-from dataengine.errors import EngineError, RejectedImageError
+from dataengine.errors import EngineError, RejectedImageError, SourceGoneError
 from dataengine.home import layout
 from dataengine.home.journal import Journal
 from dataengine.home.plan import Plan
@@ -134,7 +134,9 @@ class ShardBuilder:
         """
         started = time.monotonic()
         table = Plan(self._storage, WORKFLOW).read(shard)
-        plan = ShardPlan(shard=shard, image_ids=table["image_id"].to_pylist(), parts=table["part"].to_pylist())
+        plan = ShardPlan(
+            shard=shard, image_ids=table["image_id"].to_pylist(), parts=table["part"].to_pylist()
+        )
         journal = Journal(self._storage, WORKFLOW, plan.name)
         self._progress = {"shard": shard, "planned": len(plan.image_ids), "images": len(journal), "masks": 0}
         for image_id, reason in quarantined.items():
@@ -150,7 +152,9 @@ class ShardBuilder:
         """Catalog rows of the plan's images, in plan order; one catalog part in memory at a time."""
         pairs = zip(plan.parts, plan.image_ids, strict=True)
         for part, group in itertools.groupby(pairs, key=itemgetter(0)):
-            yield from read_rows(self._storage.url_of(layout.catalog_part(part)), [image_id for _, image_id in group])
+            yield from read_rows(
+                self._storage.url_of(layout.catalog_part(part)), [image_id for _, image_id in group]
+            )
 
     def _finish_images(self, plan: ShardPlan, journal: Journal, careful: bool) -> None:
         todo = (row for row in self._rows(plan) if str(row.image_id) not in journal)
@@ -162,6 +166,8 @@ class ShardBuilder:
 
         def keep(image: FinishedImage) -> None:
             journal.add(str(image.image_id), image.to_bytes())
+            if careful:
+                journal.flush()
             self._progress["images"] += 1
             self._progress["masks"] += len(image.sample.annotations) if image.sample else 0
 
@@ -175,7 +181,9 @@ class ShardBuilder:
                     status = "quarantined" if outcome.died else "failed"
                     failed.append(unfinished_image(outcome.item.record, status, outcome.error))
                 if not succeeded and len(failed) >= HOPELESS_AFTER:
-                    raise EngineError(f"{plan.name}: its first {len(failed)} images all failed: {failed[-1].reason}")
+                    raise EngineError(
+                        f"{plan.name}: its first {len(failed)} images all failed: {failed[-1].reason}"
+                    )
                 # Careful: nothing else is touched until this image is done with, so a death names it.
                 while finishing and (careful or finishing[0].done() or len(finishing) > flight):
                     keep(finishing.popleft().result())
@@ -196,7 +204,9 @@ class ShardBuilder:
         held = 0
         row = next(rows, None)
         while row is not None or ahead:
-            while row is not None and (not ahead or (len(ahead) < flight and held + _decoded_bytes(row) <= DECODED_BYTES)):
+            while row is not None and (
+                not ahead or (len(ahead) < flight and held + _decoded_bytes(row) <= DECODED_BYTES)
+            ):
                 ahead.append((row, loaders.submit(self._load, row)))
                 held += _decoded_bytes(row)
                 row = next(rows, None)
@@ -218,8 +228,8 @@ class ShardBuilder:
         self._touch(record)
         try:
             data = read_source(record.source, record.path, self._storage.url)
-        except FileNotFoundError:
-            return unfinished_image(record, "source changed", "the file is gone")
+        except SourceGoneError as error:
+            return unfinished_image(record, "source changed", str(error))
         if hashlib.sha256(data).hexdigest() != record.sha256:
             return unfinished_image(record, "source changed", "its bytes are not those that were ingested")
         try:
@@ -236,7 +246,9 @@ class ShardBuilder:
         image = outcome.item
         self._touch(image.record)
         pixels = ray.get(image.pixels)
-        return finish_image(image.record, pixels, outcome.value, image.size, self._job.privacy, self._job.shards)
+        return finish_image(
+            image.record, pixels, outcome.value, image.size, self._job.privacy, self._job.shards
+        )
 
     # the shard ---------------------------------------------------------------------------------------
 

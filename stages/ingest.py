@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from typing import TypeVar
-
 import ray
 
 from dataengine.catalog.examine import Examiner
 from dataengine.catalog.sources import read_source
 from dataengine.detection import default_detectors
-from dataengine.errors import EngineError
+from dataengine.errors import SourceGoneError
 from schemas import ImageRecord, ImageRef
 from schemas.config import IngestConfig, PrivacyConfig
-
-T = TypeVar("T")
-TRIES = 4
 
 
 @ray.remote(max_restarts=0, max_task_retries=0)
@@ -37,24 +30,7 @@ class ImageExaminer:
         Raises EngineError when the source's storage can't be reached: that is nobody's image's fault.
         """
         try:
-            data = with_retries(lambda: read_source(ref.source, ref.path, self._home_url))
-        except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
-            return ImageRecord(**ref.model_dump(), status="rejected", reason=f"not readable: {type(error).__name__}")
+            data = read_source(ref.source, ref.path, self._home_url)
+        except SourceGoneError as error:
+            return ImageRecord(**ref.model_dump(), status="rejected", reason=str(error))
         return self._examiner.examine(ref, data)
-
-
-def with_retries(read: Callable[[], T]) -> T:
-    """`read()`, tried again with growing pauses when the storage fails; a missing file is not a failure.
-
-    Raises EngineError after the last try.
-    """
-    for attempt in range(TRIES):
-        try:
-            return read()
-        except (FileNotFoundError, PermissionError, IsADirectoryError):
-            raise
-        except OSError as error:
-            if attempt == TRIES - 1:
-                raise EngineError(f"the source can't be reached: {error}; run the command again later") from error
-            time.sleep(2.0**attempt)
-    raise AssertionError("unreachable")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 if TYPE_CHECKING:
     from dataengine.home import Home
@@ -24,10 +23,14 @@ app = typer.Typer(
 )
 out = Console()
 
-HomeArgument = Annotated[str, typer.Argument(metavar="HOME", help="The engine home: a folder or an fsspec URL.")]
+HomeArgument = Annotated[
+    str, typer.Argument(metavar="HOME", help="The engine home: a folder or an fsspec URL.")
+]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a config key, e.g. generate.points_per_side=16."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a config key, e.g. generate.points_per_side=16."
+    ),
 ]
 AddressOption = Annotated[
     str | None, typer.Option("--address", help="Ray cluster to join (`auto`); without it a local Ray starts.")
@@ -37,14 +40,18 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JS
 
 @app.callback()
 def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and libraries' own log lines.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks and libraries' own log lines.")
+    ] = False,
 ) -> None:
     logging.basicConfig(level=logging.DEBUG if debug else logging.ERROR, format="%(name)s: %(message)s")
 
 
 @app.command()
 def demo(
-    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where the demo's home goes.")] = Path("demo-home"),
+    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where the demo's home goes.")] = Path(
+        "demo-home"
+    ),
 ) -> None:
     """The main job on sample photos, then a report to look at."""
     from workflows.demo import run_demo
@@ -56,14 +63,16 @@ def demo(
 @app.command()
 def init(
     home: HomeArgument,
-    images: Annotated[list[str], typer.Option("--images", metavar="SRC", help="Folder, file, glob or URL; repeat.")],
+    images: Annotated[
+        list[str], typer.Option("--images", metavar="SRC", help="Folder, file, glob or URL; repeat.")
+    ],
     overrides: SetOption = None,
 ) -> None:
     """Write HOME/engine.yaml with comments."""
-    from dataengine.catalog.sources import absolute_source
     from dataengine.home import create_home
+    from workflows.init import absolute_sources
 
-    sources = [absolute_source(source) for source in images]
+    sources = absolute_sources(images)
     created = create_home(home, sources, overrides or [])
     out.print(
         f"{created.storage.url_of('engine.yaml')} written; next: dataengine ingest {_quoted(home)}",
@@ -143,9 +152,8 @@ def inspect(
     picture: Annotated[Path | None, typer.Option("--out", help="Where the picture goes.")] = None,
 ) -> None:
     """Draw one image's masks on it."""
-    from workflows.verify import shards_root
-
     from dataengine.shards.inspect import inspect_image
+    from workflows.verify import shards_root
 
     target = picture or Path(f"sa_{image}-masks.png")
     inspect_image(shards_root(path), image, target)
@@ -160,11 +168,17 @@ def segment(
     ] = None,
     points: Annotated[Path | None, typer.Option("--points", help="File with one X,Y[,0|1] a line.")] = None,
     box: Annotated[str | None, typer.Option("--box", metavar="X,Y,X,Y", help="A box.")] = None,
-    mask: Annotated[Path | None, typer.Option("--mask", help="PNG with a rough mask of the image's size.")] = None,
-    everything: Annotated[bool, typer.Option("--everything", help="All masks, as stage 3 makes them.")] = False,
+    mask: Annotated[
+        Path | None, typer.Option("--mask", help="PNG with a rough mask of the image's size.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--everything", help="All masks, as stage 3 makes them.")
+    ] = False,
     choose: Annotated[str, typer.Option(help="best | all | ambiguous (three masks of one point).")] = "best",
     model: Annotated[str, typer.Option(help="Registry name or checkpoint file.")] = "nano",
-    target: Annotated[Path | None, typer.Option("--out", help="PNG or JSON; default IMAGE-masks.png.")] = None,
+    target: Annotated[
+        Path | None, typer.Option("--out", help="PNG or JSON; default IMAGE-masks.png.")
+    ] = None,
 ) -> None:
     """Masks for one photo from clicks, a box, a mask, or nothing at all."""
     from workflows.segment import Prompt, segment_image

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 from rich.console import Console
 
 from dataengine.errors import EngineError
-from dataengine.home import create_home, layout, open_home
+from dataengine.home import Home, create_home, layout, open_home
 from dataengine.home.storage import Storage
 from workflows.generate import generate
 from workflows.ingest import ingest, rows_of
@@ -45,21 +46,18 @@ def run_demo(directory: Path, console: Console) -> str:
 
 
 def _photos_without_masks(storage: Storage) -> list[str]:
-    import pyarrow.parquet as pq
-
     problems = []
     for name in storage.list(layout.SHARDS):
         if name.startswith("images-"):
             with storage.open(f"{layout.SHARDS}/{name}") as stream:
                 rows = pq.read_table(stream, columns=["image_id", "masks", "status"]).to_pylist()
-            problems += [f"image {row['image_id']} has no mask ({row['status']})" for row in rows if not row["masks"]]
+            problems += [
+                f"image {row['image_id']} has no mask ({row['status']})" for row in rows if not row["masks"]
+            ]
     return problems
 
 
-def _faces_and_plates_unseen(home: object) -> list[str]:
-    from dataengine.home import Home
-
-    assert isinstance(home, Home)
+def _faces_and_plates_unseen(home: Home) -> list[str]:
     rows = {Path(row.path).stem: row for row in rows_of(home)}
     problems = []
     if "astronaut" in rows and not rows["astronaut"].faces:

@@ -74,8 +74,10 @@ def generate(home: Home, console: Console) -> GenerateSummary:
             job = plan_job(home)
             extend_plan(home, job)
             plan = Plan(home.storage, WORKFLOW)
-            job = job.model_copy(update={"facts": plan.meta["facts"]})
-            return _Run(home, owner, plan, job).make(console)
+            try:
+                return _Run(home, owner, plan, job).make(console)
+            finally:
+                home.storage.remove(layout.attempts(layout.SHARDS))
 
 
 def plan_job(home: Home) -> GenerateJob:
@@ -140,7 +142,9 @@ def extend_plan(home: Home, job: GenerateJob) -> None:
     if first_part == parts:
         return
     units = _shards(home, range(first_part, parts), plan.units, job.shards.images_per_shard)
-    planned = write_segment(home.storage, WORKFLOW, GENERATE_PLAN_SCHEMA, units, {"facts": job.facts, "parts": parts})
+    planned = write_segment(
+        home.storage, WORKFLOW, GENERATE_PLAN_SCHEMA, units, {"facts": job.facts, "parts": parts}
+    )
     if not planned and not plan.segments:
         raise EngineError(f"no usable image in the catalog; see: dataengine status {home.storage.url}")
 
@@ -221,14 +225,20 @@ class _Run:
             return ShardBuilder.remote(self._home.storage.url, self._job, each, options, group)
 
         pool: ActorPool[int] = ActorPool(
-            create, builders, depth=1, max_deaths=BUILDER_DEATHS, needs=f"a shard builder with {each} generators"
+            create,
+            builders,
+            depth=1,
+            max_deaths=BUILDER_DEATHS,
+            needs=f"a shard builder with {each} generators",
         )
         return pool, groups
 
     def _call(self, builder: Any, unit: int, deaths: int) -> Any:
         quarantined = self._quarantined.setdefault(unit, {})
         if deaths > CAREFUL_AFTER and (image_id := read_in_hand(self._home.storage, _name(unit))) is not None:
-            quarantined.setdefault(image_id, f"its worker died with only this image in hand ({deaths} deaths in all)")
+            quarantined.setdefault(
+                image_id, f"its worker died with only this image in hand ({deaths} deaths in all)"
+            )
         return builder.build.remote(unit, deaths >= CAREFUL_AFTER, quarantined)
 
     def _commit(self, outcome: Outcome[int]) -> CommitRecord:

@@ -7,6 +7,7 @@ every run.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import time
@@ -15,13 +16,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import ray
 from rich.console import Console
 
-from dataengine.catalog.index import SeenIndex
-from dataengine.catalog.rows import iter_rows, read_columns, to_table
-from dataengine.catalog.sources import SourceListing
+from dataengine.catalog import SeenIndex, list_inputs, records_to_table
+from dataengine.catalog.rows import iter_rows, read_columns
+from dataengine.catalog.sources import ListingCounts
 from dataengine.detection import default_detectors
 from dataengine.errors import ConfigError, EngineError
 from dataengine.home import Home, layout
@@ -37,6 +39,7 @@ from workflows.progress import Bar
 
 WORKFLOW = "ingest"
 FIRST_ID = 1
+LISTING_BATCH = 1000
 
 
 @dataclass
@@ -74,6 +77,7 @@ def ingest(home: Home, console: Console) -> IngestSummary:
             require_same(WORKFLOW, plan.meta["facts"], facts)
             with ray_session(home.config.ray.address):
                 _Run(home, owner, seen, plan, summary).examine(todo, console)
+            home.storage.remove(layout.attempts(layout.CATALOG))
         summary.seconds = time.monotonic() - started
     return summary
 
@@ -100,16 +104,25 @@ def _extend_plan(home: Home, seen: SeenIndex, facts: dict[str, Any]) -> int:
     for unit in range(plan.units):
         table = plan.read(unit)
         seen.add_inputs(zip(table["source"].to_pylist(), table["path"].to_pylist(), strict=True))
-    listing = SourceListing(home.config.images, home.storage.url)
-    rows = (
-        {"source": item.source, "path": item.path, "licence": item.licence, "author": item.author}
-        | {"source_url": item.source_url, "caption": item.caption}
-        for item in listing
-        if seen.add_input(item.source, item.path)
-    )
+    counts = ListingCounts()
+    rows = _new_inputs(home, seen, counts)
     units = _units(rows, plan, home.config.ingest.images_per_part)
     write_segment(home.storage, WORKFLOW, INGEST_PLAN_SCHEMA, units, {"facts": facts})
-    return listing.ignored
+    return counts.other
+
+
+def _new_inputs(home: Home, seen: SeenIndex, counts: ListingCounts) -> Iterator[dict[str, Any]]:
+    """Rows of the listed inputs that no earlier segment holds; each (source, path) once."""
+    listing = iter(list_inputs(home.config.images, home.storage.url, counts))
+    while batch := list(itertools.islice(listing, LISTING_BATCH)):
+        keys = [(item.source, item.path) for item in batch]
+        known = seen.contains_inputs(keys)
+        seen.add_inputs(keys)
+        yield from (
+            dataclasses.asdict(item)
+            for item, seen_before in zip(batch, known, strict=True)
+            if not seen_before
+        )
 
 
 def _units(rows: Iterable[dict[str, Any]], plan: Plan, size: int) -> Iterator[pa.Table]:
@@ -125,10 +138,10 @@ def _remember(home: Home, seen: SeenIndex, unit: int, summary: IngestSummary) ->
     """Takes a committed part's hashes into the index and its statuses into the counts."""
     url = home.storage.url_of(layout.catalog_part(unit))
     table = read_columns(url, ["image_id", "sha256", "status"])
-    for image_id, sha256, status in zip(*(table[name].to_pylist() for name in table.column_names), strict=True):
+    for status in table["status"].to_pylist():
         summary.counts[status] += 1
-        if status == "ok":
-            seen.add_hash(sha256, image_id)
+    usable = table.filter(pc.field("status") == "ok")
+    seen.add_content(zip(usable["sha256"].to_pylist(), usable["image_id"].to_pylist(), strict=True))
 
 
 class _Run:
@@ -146,13 +159,17 @@ class _Run:
         config = self._home.config
         workers = max(1, min(int(ray.cluster_resources().get("CPU", 1)), remaining))
         pool: ActorPool[tuple[int, ImageRef]] = ActorPool(
-            lambda: ImageExaminer.options(num_cpus=1).remote(self._home.storage.url, config.ingest, config.privacy),
+            lambda: ImageExaminer.options(num_cpus=1).remote(
+                self._home.storage.url, config.ingest, config.privacy
+            ),
             workers,
             needs="an image examiner (1 CPU)",
         )
         queue = list(todo)
         with Bar(console, "ingest", self._plan.rows, done=total) as bar:
-            for outcome in pool.run(self._inputs(queue), lambda actor, item, _: actor.examine.remote(item[1])):
+            for outcome in pool.run(
+                self._inputs(queue), lambda actor, item, _: actor.examine.remote(item[1])
+            ):
                 self._keep(outcome)
                 while todo and len(self._rows.get(todo[0], {})) == self._expected.get(todo[0], -1):
                     self._commit(todo.pop(0))
@@ -171,14 +188,16 @@ class _Run:
         if outcome.error is None:
             record = outcome.value
         elif outcome.died:
-            record = ImageRecord(**ref.model_dump(), status="rejected", reason=f"quarantined: {outcome.error}")
+            record = ImageRecord(
+                **ref.model_dump(), status="rejected", reason=f"quarantined: {outcome.error}"
+            )
         else:
             raise EngineError(f"{ref.source}/{ref.path}: {outcome.error}")
         self._rows[unit][ref.image_id] = record
         self._summary.examined += 1
 
     def _commit(self, unit: int) -> None:
-        rows = [self._without_duplicate(record) for _, record in sorted(self._rows.pop(unit).items())]
+        rows = self._mark_duplicates([record for _, record in sorted(self._rows.pop(unit).items())])
         counts = {"ok": 0, "rejected": 0, "duplicate": 0}
         for row in rows:
             counts[row.status] += 1
@@ -189,7 +208,7 @@ class _Run:
         attempt = layout.attempt(final, f"{os.getpid()}-{self._owner.epoch}")
         storage = self._home.storage
         with storage.staged(attempt) as part:
-            pq.write_table(to_table(rows), part, row_group_size=256)
+            pq.write_table(records_to_table(rows), part, row_group_size=256)
         stored = storage.describe(attempt).model_copy(update={"path": final})
         record = CommitRecord(
             workflow=WORKFLOW,
@@ -203,16 +222,24 @@ class _Run:
         )
         commit(storage, self._owner, record, [(attempt, stored)])
 
-    def _without_duplicate(self, record: ImageRecord) -> ImageRecord:
-        if record.status != "ok" or self._home.config.ingest.duplicates == "off":
-            return record
-        assert record.sha256 is not None
-        first = self._seen.add_hash(record.sha256, record.image_id)
-        if first == record.image_id:
-            return record
-        return record.model_copy(
-            update={"status": "duplicate", "reason": f"duplicate of {first}", "duplicate_of": first}
-        )
+    def _mark_duplicates(self, rows: list[ImageRecord]) -> list[ImageRecord]:
+        """The first image with the same bytes stays, the others become rows that name it."""
+        if self._home.config.ingest.duplicates == "off":
+            return rows
+        usable = [(row.sha256, row.image_id) for row in rows if row.status == "ok" and row.sha256]
+        first = dict(zip((image_id for _, image_id in usable), self._seen.first_of(usable), strict=True))
+        return [
+            row
+            if first.get(row.image_id, row.image_id) == row.image_id
+            else row.model_copy(
+                update={
+                    "status": "duplicate",
+                    "reason": f"duplicate of {first[row.image_id]}",
+                    "duplicate_of": first[row.image_id],
+                }
+            )
+            for row in rows
+        ]
 
 
 def _note(summary: IngestSummary) -> str:
@@ -224,4 +251,3 @@ def rows_of(home: Home) -> Iterator[ImageRecord]:
     """Every committed catalog row, in id order, streamed."""
     for unit in range(len(committed(home.storage, WORKFLOW))):
         yield from iter_rows(home.storage.url_of(layout.catalog_part(unit)))
-

@@ -14,7 +14,7 @@ from dataengine.automask.generator import MaskGenerator
 from dataengine.automask.presets import resolve_settings
 from dataengine.catalog.decode import decode
 from dataengine.errors import ConfigError, RejectedImageError
-from dataengine.masks.boxes import mask_to_bbox
+from dataengine.masks.boxes import box_of_mask, xyxy_to_xywh
 from dataengine.masks.rle import encode
 from dataengine.model.checkpoints import load_model
 from dataengine.model.predictor import Prediction, Predictor
@@ -41,7 +41,13 @@ class Prompt:
 
     @classmethod
     def parse(
-        cls, points: list[str], file: Path | None, box: str | None, mask: Path | None, everything: bool, choose: str
+        cls,
+        points: list[str],
+        file: Path | None,
+        box: str | None,
+        mask: Path | None,
+        everything: bool,
+        choose: str,
     ) -> Prompt:
         """Checks the flags. Raises ConfigError that names the wrong one."""
         if file is not None:
@@ -51,7 +57,9 @@ class Prompt:
         parsed = [_numbers("--point", text, (2, 3)) for text in points]
         corners = _numbers("--box", box, (4,)) if box else None
         if corners and (corners[0] >= corners[2] or corners[1] >= corners[3]):
-            raise ConfigError(f"--box {box}: expected left,top,right,bottom with left < right and top < bottom")
+            raise ConfigError(
+                f"--box {box}: expected left,top,right,bottom with left < right and top < bottom"
+            )
         if choose not in CHOICES:
             raise ConfigError(f"--choose {choose}: expected one of {', '.join(CHOICES)}")
         given = bool(parsed or corners or mask)
@@ -63,7 +71,9 @@ class Prompt:
         return cls([(p[0], p[1]) for p in parsed], labels, corners, mask, everything, choose)
 
 
-def segment_image(image: Path, prompt: Prompt, model: str, target: Path | None) -> tuple[Path, list[MaskRecord]]:
+def segment_image(
+    image: Path, prompt: Prompt, model: str, target: Path | None
+) -> tuple[Path, list[MaskRecord]]:
     """Runs the prompt and writes a PNG overlay, or JSON when `target` ends in .json."""
     if not image.is_file():
         raise ConfigError(f"{image}: no such file")
@@ -94,11 +104,19 @@ def _prompted(sam: Sam, pixels: np.ndarray, prompt: Prompt) -> list[MaskRecord]:
             raise ConfigError(f"--point {x:g},{y:g} lies outside the image of {width}x{height} pixels")
     # Several prompts at once leave little to be ambiguous about: the paper's single-mask token (paper A).
     single = prompt.choose == "best" and (len(prompt.points) + 2 * bool(prompt.box) + bool(prompt.mask)) > 1
-    arguments: dict[str, Any] = {"points": prompt.points or None, "labels": prompt.labels or None, "box": prompt.box}
+    arguments: dict[str, Any] = {
+        "points": prompt.points or None,
+        "labels": prompt.labels or None,
+        "box": prompt.box,
+    }
     if prompt.mask:
         arguments["mask"] = _rough_logits(sam, prompt.mask, (height, width))
     found = Predictor(sam).set_image(pixels).predict(**arguments, multimask=not single)
-    chosen = [found.best] if prompt.choose == "best" else sorted(range(len(found.masks)), key=lambda i: -found.predicted_iou[i])
+    chosen = (
+        [found.best]
+        if prompt.choose == "best"
+        else sorted(range(len(found.masks)), key=lambda i: -found.predicted_iou[i])
+    )
     point = list(prompt.points[0]) if prompt.points else _centre(prompt.box, width, height)
     return [_record(found, index, number, point) for number, index in enumerate(chosen)]
 
@@ -108,8 +126,8 @@ def _record(found: Prediction, index: int, number: int, point: list[float]) -> M
     height, width = mask.shape
     return MaskRecord(
         id=number,
-        segmentation=encode(mask[None])[0],
-        bbox=mask_to_bbox(mask),
+        segmentation=encode(mask)[0],
+        bbox=xyxy_to_xywh(box_of_mask(mask) or (0, 0, 0, 0)),
         area=int(mask.sum()),
         predicted_iou=float(found.predicted_iou[index]),
         stability_score=_stability(found.low_res_logits[index]),
@@ -130,7 +148,9 @@ def _rough_logits(sam: Sam, path: Path, size: tuple[int, int]) -> np.ndarray:
         raise ConfigError(f"--mask {path}: no such file")
     drawn = np.asarray(Image.open(path).convert("L"))
     if drawn.shape != size:
-        raise ConfigError(f"--mask {path}: {drawn.shape[1]}x{drawn.shape[0]}, but the image is {size[1]}x{size[0]}")
+        raise ConfigError(
+            f"--mask {path}: {drawn.shape[1]}x{drawn.shape[0]}, but the image is {size[1]}x{size[0]}"
+        )
     height, width = sam.input_size(*size)
     grid = 4 * sam.embedding_size
     scale = grid / sam.image_size

@@ -1,116 +1,132 @@
-"""Bytes -> upright RGB pixels, or the reason why not."""
+"""Bytes of any picture a camera, a phone or a scraper made -> upright 8-bit RGB, or a reason why not."""
 
 from __future__ import annotations
 
 import io
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageCms, ImageFile, ImageOps
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from dataengine.errors import RejectedImageError
 
-MEGA = 1_000_000
-FIRST_FRAME_ONLY = {"MPO"}
-"""Formats whose further frames are not an animation: phones store a preview or a depth map there."""
+_PILLOW = threading.RLock()
+"""Pillow's truncation and bomb settings are global to the process; one decode at a time changes them."""
+
+_DEEP_MODES = {"I", "I;16", "I;16L", "I;16B", "I;16N", "F"}
 
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """`pixels`: uint8 HxWx3 RGB, upright (EXIF rotation applied)."""
+    """`pixels`: uint8 RGB (H, W, 3), after EXIF rotation; `format`: Pillow's name of the file format."""
 
     pixels: np.ndarray
     format: str
 
 
 def decode(data: bytes, max_megapixels: float) -> DecodedImage:
-    """Decodes what can be decoded: CMYK, 16 bit, palette, gray, alpha (over white) all become RGB.
+    """Decodes one image file.
 
-    Raises RejectedImageError for what is unreadable, truncated, animated or larger than `max_megapixels`
-    (checked before any pixel is decoded).
+    Converts what can be converted: CMYK (Adobe's inverted one too), 16-bit, float in 0..1, palette, gray,
+    1-bit, alpha (over white); the first frame of a phone's MPO. Raises `RejectedImageError` with a short
+    reason for what can't be: unreadable, truncated, animated or with several pages, over `max_megapixels`
+    (checked in the header, before any pixel is decoded), empty.
     """
-    # face_recognition switches this on when it is imported, and then half an image passes for a whole one.
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
-    try:
-        with warnings.catch_warnings():
-            # Size is checked here, with the limit of the config rather than Pillow's.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-            try:
-                return _decode(data, max_megapixels)
-            finally:
-                Image.MAX_IMAGE_PIXELS = limit
-    except RejectedImageError:
-        raise
-    except Image.UnidentifiedImageError:
-        raise RejectedImageError("unreadable: not an image that Pillow knows") from None
-    except (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, ZeroDivisionError) as error:
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        reason = "truncated" if "truncated" in text.lower() else "unreadable"
-        raise RejectedImageError(f"{reason}: {text}") from None
-    except MemoryError:
-        raise RejectedImageError("unreadable: its decoder ran out of memory") from None
-
-
-def _decode(data: bytes, max_megapixels: float) -> DecodedImage:
     if not data:
-        raise RejectedImageError("unreadable: the file is empty")
-    with Image.open(io.BytesIO(data)) as image:
-        name = image.format or "unknown"
-        width, height = image.size
-        if not width or not height:
-            raise RejectedImageError("unreadable: 0 pixels")
-        if width * height > max_megapixels * MEGA:
-            raise RejectedImageError(
-                f"too large: {width}x{height} is {width * height / MEGA:.0f} megapixels, "
-                f"ingest.max_megapixels is {max_megapixels:g}"
-            )
-        frames = getattr(image, "n_frames", 1)
-        if frames > 1 and name not in FIRST_FRAME_ONLY:
-            raise RejectedImageError(f"animated: {frames} frames")
-        image.load()
-        upright = ImageOps.exif_transpose(image)
-        pixels = np.asarray(_to_rgb(upright))
-    return DecodedImage(np.ascontiguousarray(pixels), name)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        return image
-    if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_to_eight_bits(np.asarray(image))).convert("RGB")
-    if image.mode == "CMYK":
-        return _from_cmyk(image)
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
-
-
-def _to_eight_bits(values: np.ndarray) -> np.ndarray:
-    """16-bit and float gray to uint8: by full scale where the type says it, else by the image's own range."""
-    if values.dtype == np.uint16 or (values.dtype == np.int32 and 255 < values.max(initial=0) <= 65535):
-        return np.round(values.astype(np.float64) / 257).clip(0, 255).astype(np.uint8)
-    values = values.astype(np.float64)
-    if not np.isfinite(values).all():
-        raise RejectedImageError("unreadable: its pixels are not numbers")
-    low, high = float(values.min()), float(values.max())
-    if 0 <= low and high <= 255 and high > 1:
-        return np.round(values).astype(np.uint8)
-    return np.round((values - low) / max(high - low, 1e-12) * 255).astype(np.uint8)
-
-
-def _from_cmyk(image: Image.Image) -> Image.Image:
-    """By the embedded profile where there is one (Pillow has undone Adobe's inversion), else by the plain formula."""
-    profile = image.info.get("icc_profile")
-    if profile:
+        raise RejectedImageError("empty file")
+    with _strict_pillow():
         try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-            if converted is not None:
-                return converted
-        except (ImageCms.PyCMSError, OSError):
-            pass  # a broken profile is no reason to lose the photo
-    return image.convert("RGB")
+            with Image.open(io.BytesIO(data)) as image:
+                _check_header(image, max_megapixels)
+                name = image.format or "unknown"
+                image.load()
+                upright = _upright(_to_rgb(image), image)
+        except RejectedImageError:
+            raise
+        except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+            raise RejectedImageError("unreadable: not an image, or of an unknown format") from error
+        except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError) as error:
+            text = str(error)
+            kind = "truncated" if "truncated" in text or "incomplete" in text else "unreadable"
+            raise RejectedImageError(f"{kind}: {text[:120] or type(error).__name__}") from error
+        except Exception as error:
+            # Pillow's plugins parse what strangers wrote: struct.error, zlib.error and worse come out.
+            raise RejectedImageError(f"unreadable: {type(error).__name__} {str(error)[:100]}") from error
+    return DecodedImage(np.ascontiguousarray(upright), name)
+
+
+@contextmanager
+def _strict_pillow() -> Iterator[None]:
+    """Pillow with its defaults, whatever other libraries set: face_recognition lets half a photo pass."""
+    with _PILLOW, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        truncated, bomb = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
+        # Our own check of the header replaces Pillow's, whose limit is below 300 megapixels.
+        Image.MAX_IMAGE_PIXELS = None
+        try:
+            yield
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = truncated, bomb
+
+
+def _check_header(image: Image.Image, max_megapixels: float) -> None:
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise RejectedImageError(f"no pixels: {width} x {height}")
+    if width * height > max_megapixels * 1e6:
+        megapixels = width * height / 1e6
+        raise RejectedImageError(f"too large: {megapixels:.0f} megapixels, the limit is {max_megapixels:g}")
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":
+        raise RejectedImageError(f"animated or with several pages: {frames} frames")
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
+    """Loaded Pillow image of any mode -> uint8 RGB (H, W, 3), not yet rotated."""
+    if image.mode in _DEEP_MODES:
+        grey = _scale_deep(image)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        with_alpha = image.convert("RGBA")
+        canvas = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return np.asarray(Image.alpha_composite(canvas, with_alpha).convert("RGB"))
+    # Pillow's JPEG reader has already turned Adobe's inverted CMYK round.
+    return np.asarray(image.convert("RGB"))
+
+
+def _scale_deep(image: Image.Image) -> np.ndarray:
+    """16-bit, 32-bit or float grey -> uint8 (H, W). `convert` would clip at 255 instead of scaling.
+
+    16-bit colour needs nothing: Pillow reads the high byte of each value.
+    """
+    values = np.asarray(image)
+    if image.mode == "F":
+        if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
+            raise RejectedImageError("float pixels outside 0..1: their scale is unknown")
+        return np.rint(values * 255).astype(np.uint8)
+    if values.min() < 0 or values.max() > 65535:
+        raise RejectedImageError("32-bit pixels outside 0..65535: their scale is unknown")
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _upright(pixels: np.ndarray, image: Image.Image) -> np.ndarray:
+    """Turns `pixels` as the EXIF orientation (1..8) says; a damaged EXIF block means upright."""
+    try:
+        orientation = image.getexif().get(0x0112, 1)
+    except Exception:
+        orientation = 1
+    turn = {
+        2: lambda p: p[:, ::-1],
+        3: lambda p: p[::-1, ::-1],
+        4: lambda p: p[::-1],
+        5: lambda p: p.transpose(1, 0, 2),
+        6: lambda p: np.rot90(p, -1),
+        7: lambda p: p[::-1, ::-1].transpose(1, 0, 2),
+        8: lambda p: np.rot90(p, 1),
+    }.get(orientation if isinstance(orientation, int) else 1)
+    return turn(pixels) if turn else pixels

@@ -1,21 +1,16 @@
-"""Reading and writing catalog parts: `ImageRecord`s as Parquet rows."""
+"""Reading catalog parts a batch at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas import CATALOG_SCHEMA, ImageRecord
+from schemas import ImageRecord
 
 BATCH_ROWS = 256
-
-
-def to_table(records: Iterable[ImageRecord]) -> pa.Table:
-    """Records as a table of `CATALOG_SCHEMA`."""
-    return pa.Table.from_pylist([record.model_dump() for record in records], schema=CATALOG_SCHEMA)
 
 
 def iter_rows(url: str) -> Iterator[ImageRecord]:

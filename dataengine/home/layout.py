@@ -37,7 +37,11 @@ def owners(workflow: str) -> str:
 
 def shard_files(shard: int) -> tuple[str, str, str]:
     """The tar and the two Parquet files of one shard."""
-    return f"{SHARDS}/sa_{shard:06d}.tar", f"{SHARDS}/masks-{shard:06d}.parquet", f"{SHARDS}/images-{shard:06d}.parquet"
+    return (
+        f"{SHARDS}/sa_{shard:06d}.tar",
+        f"{SHARDS}/masks-{shard:06d}.parquet",
+        f"{SHARDS}/images-{shard:06d}.parquet",
+    )
 
 
 def attempt(final: str, attempt_id: str) -> str:

@@ -39,7 +39,9 @@ class Plan:
     def __init__(self, storage: Storage, workflow: str) -> None:
         self.storage, self.workflow = storage, workflow
         self.segments: list[Segment] = []
-        names = [n for n in storage.list(layout.PLANS) if n.startswith(f"{workflow}-") and n.endswith(".parquet")]
+        names = [
+            n for n in storage.list(layout.PLANS) if n.startswith(f"{workflow}-") and n.endswith(".parquet")
+        ]
         for name in names:
             self.segments.append(self._read_segment(f"{layout.PLANS}/{name}"))
 
@@ -72,7 +74,9 @@ class Plan:
                 file = pq.ParquetFile(stream)
                 meta = json.loads(file.schema_arrow.metadata[META_KEY])
             except (pa.ArrowInvalid, KeyError, TypeError) as error:
-                raise EngineError(f"{self.storage.url_of(path)}: not a plan of this engine ({error})") from error
+                raise EngineError(
+                    f"{self.storage.url_of(path)}: not a plan of this engine ({error})"
+                ) from error
             return Segment(path, meta["first_unit"], file.num_row_groups, file.metadata.num_rows, meta)
 
 

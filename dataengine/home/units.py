@@ -24,7 +24,9 @@ def read_record(storage: Storage, workflow: str, unit: str) -> CommitRecord:
     try:
         return CommitRecord.model_validate_json(storage.read(path))
     except ValidationError as error:
-        raise EngineError(f"{storage.url_of(path)}: damaged commit record; delete it and run again") from error
+        raise EngineError(
+            f"{storage.url_of(path)}: damaged commit record; delete it and run again"
+        ) from error
 
 
 def records(storage: Storage, workflow: str) -> Iterator[CommitRecord]:

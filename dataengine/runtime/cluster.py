@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import ray
 
 from dataengine.errors import EngineError
+from dataengine.runtime import reaper
 
 LOCAL_STORE_BYTES = 1 << 30
 """Object store of a local Ray: a few decoded images in flight (6000x8000 is 144 MB), not a dataset."""
@@ -28,6 +32,8 @@ def ray_session(address: str | None) -> Iterator[None]:
     # Ray's own lines would tear the progress bar; errors still come through our outcomes.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+    # Started first, so that a driver that is killed while Ray comes up leaves nothing either.
+    farewell = _start_reaper() if not address else None
     try:
         if address:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
@@ -46,6 +52,21 @@ def ray_session(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+        if farewell:
+            farewell()
+
+
+def _start_reaper() -> Callable[[], None]:
+    """Starts `reaper.py` beside us; returns what says goodbye to it."""
+    process = subprocess.Popen(
+        [sys.executable, reaper.__file__], stdin=subprocess.PIPE, start_new_session=True
+    )
+
+    def farewell() -> None:
+        with contextlib.suppress(OSError):
+            process.communicate(reaper.FAREWELL, timeout=10)
+
+    return farewell
 
 
 def gpu_count() -> int:

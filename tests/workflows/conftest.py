@@ -15,7 +15,12 @@ from PIL import Image
 
 from tests.conftest import package_file
 
-FAST = ["generate.points_per_side=6", "shards.images_per_shard=4", "ingest.images_per_part=5", "generate.threads=1"]
+FAST = [
+    "generate.points_per_side=6",
+    "shards.images_per_shard=4",
+    "ingest.images_per_part=5",
+    "generate.threads=1",
+]
 
 
 def command(*arguments: object) -> list[str]:
@@ -25,7 +30,11 @@ def command(*arguments: object) -> list[str]:
 def run_cli(*arguments: object, expect: int = 0, extra_env: dict[str, str] | None = None) -> str:
     """Runs the command; fails the test unless it exits with `expect`. Returns stdout and stderr."""
     done = subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=240, env={**os.environ, **(extra_env or {})}
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, **(extra_env or {})},
     )
     text = done.stdout + done.stderr
     assert done.returncode == expect, f"exit {done.returncode}:\n{text}"

@@ -40,7 +40,11 @@ def test_every_input_has_a_row_and_every_row_an_outcome(finished_home: Path, pho
     assert rows["zz_copy.jpg"]["duplicate_of"] == rows["astronaut_left.jpg"]["image_id"]
     usable = {row["image_id"] for row in rows.values() if row["status"] == "ok"}
     assert len(usable) == 11
-    released = [row for p in sorted((finished_home / "shards").glob("images-*.parquet")) for row in pq.read_table(p).to_pylist()]
+    released = [
+        row
+        for p in sorted((finished_home / "shards").glob("images-*.parquet"))
+        for row in pq.read_table(p).to_pylist()
+    ]
     assert {row["image_id"] for row in released} == usable
     assert all(row["status"] == "ok" and row["masks"] > 0 for row in released)
     assert sorted(path.name for path in (finished_home / "shards").glob("*.tar")) == [
@@ -90,7 +94,7 @@ def test_commit_records_match_the_files_and_nothing_unfinished_is_left(finished_
     for path, sha256 in hashes.items():
         assert hashlib.sha256((finished_home / path).read_bytes()).hexdigest() == sha256
     assert not list(finished_home.rglob("*.part"))
-    assert not list(finished_home.rglob(".attempts/*/*"))
+    assert not list(finished_home.rglob(".attempts"))
     assert not (finished_home / "units" / "generate" / "journal").exists() or not list(
         (finished_home / "units" / "generate" / "journal").rglob("*.tar")
     )
@@ -136,7 +140,9 @@ def test_a_changed_setting_never_mixes(finished_home: Path) -> None:
     assert "shards.jpeg_quality: 95 -> 80" in text
 
 
-def test_later_photos_append_and_changed_sources_become_rows(photos: Path, finished_home: Path, tmp_path: Path) -> None:
+def test_later_photos_append_and_changed_sources_become_rows(
+    photos: Path, finished_home: Path, tmp_path: Path
+) -> None:
     sources, home = tmp_path / "sources", tmp_path / "home"
     shutil.copytree(photos, sources)
     run_cli("init", home, "--images", sources, *sets())
@@ -145,7 +151,11 @@ def test_later_photos_append_and_changed_sources_become_rows(photos: Path, finis
     Image.new("RGB", (200, 200), "gray").save(sources / "chelsea_left.jpg")
     (sources / "chelsea_right.jpg").unlink()
     run_cli("generate", home)
-    released = {row["image_id"]: row for p in (home / "shards").glob("images-*.parquet") for row in pq.read_table(p).to_pylist()}
+    released = {
+        row["image_id"]: row
+        for p in (home / "shards").glob("images-*.parquet")
+        for row in pq.read_table(p).to_pylist()
+    }
     by_path = {row["path"]: row["image_id"] for row in rows_of(home)}
     for name in ("chelsea_left.jpg", "chelsea_right.jpg"):
         row = released[by_path[name]]

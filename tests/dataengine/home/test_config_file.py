@@ -38,7 +38,9 @@ def test_what_is_no_config_is_one_line(text: str) -> None:
         parse_config(text, "engine.yaml")
 
 
-@pytest.mark.parametrize("override", ["generate.points_per_side", "=3", "generate.=1", "a.b.c.d=[", "nonsense=1"])
+@pytest.mark.parametrize(
+    "override", ["generate.points_per_side", "=3", "generate.=1", "a.b.c.d=[", "nonsense=1"]
+)
 def test_wrong_overrides_are_named(override: str) -> None:
     with pytest.raises(ConfigError, match="--set"):
         parse_config("images: [a]\n", "engine.yaml", [override])
@@ -46,7 +48,12 @@ def test_wrong_overrides_are_named(override: str) -> None:
 
 def test_overrides_are_written_where_their_comments_are() -> None:
     text = template(["p"])
-    for override in ("generate.points_per_side=8", "shards.images_per_shard=16", "model=sam_vit_b", "generate.threads=2"):
+    for override in (
+        "generate.points_per_side=8",
+        "shards.images_per_shard=16",
+        "model=sam_vit_b",
+        "generate.threads=2",
+    ):
         text = set_in_text(text, override)
     config = parse_config(text, "engine.yaml")
     assert (config.generate.points_per_side, config.shards.images_per_shard) == (8, 16)

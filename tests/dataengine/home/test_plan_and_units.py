@@ -33,7 +33,9 @@ def unit_table(unit: int, ids: list[int]) -> pa.Table:
 
 
 def test_a_plan_grows_and_old_units_stay(storage: Storage) -> None:
-    assert write_segment(storage, "generate", GENERATE_PLAN_SCHEMA, [unit_table(0, [1, 2]), unit_table(1, [3])], {"facts": 1})
+    assert write_segment(
+        storage, "generate", GENERATE_PLAN_SCHEMA, [unit_table(0, [1, 2]), unit_table(1, [3])], {"facts": 1}
+    )
     before = storage.read(layout.plan_segment("generate", 0))
     assert write_segment(storage, "generate", GENERATE_PLAN_SCHEMA, [unit_table(2, [4, 5])], {"facts": 2})
     assert storage.read(layout.plan_segment("generate", 0)) == before
@@ -67,8 +69,14 @@ def test_inputs_hash_follows_the_rows() -> None:
 def make_record(storage: Storage, owner: Owner, attempt: str, final: str) -> CommitRecord:
     stored = storage.describe(attempt).model_copy(update={"path": final})
     return CommitRecord(
-        workflow="generate", unit="sa_000000", inputs="i", fingerprint="f", objects=[stored],
-        counts={"images": 1}, seconds=1.0, owner_epoch=owner.epoch,
+        workflow="generate",
+        unit="sa_000000",
+        inputs="i",
+        fingerprint="f",
+        objects=[stored],
+        counts={"images": 1},
+        seconds=1.0,
+        owner_epoch=owner.epoch,
     )
 
 
@@ -121,7 +129,14 @@ def test_a_killed_owner_is_taken_over(storage: Storage) -> None:
 
 
 def test_an_owner_on_another_machine_is_judged_by_its_heartbeat(storage: Storage) -> None:
-    holder = {"host": "elsewhere", "pid": 1, "started": "1", "since": "now", "heartbeat": time.time(), "released": False}
+    holder = {
+        "host": "elsewhere",
+        "pid": 1,
+        "started": "1",
+        "since": "now",
+        "heartbeat": time.time(),
+        "released": False,
+    }
     path = f"{layout.owners('generate')}/000007.json"
     storage.write(path, json.dumps(holder).encode())
     with pytest.raises(EngineError, match="on elsewhere"):

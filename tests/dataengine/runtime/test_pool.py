@@ -89,7 +89,9 @@ def test_one_kill_costs_nothing(tmp_path) -> None:
 
 def test_an_exception_is_a_reason_not_a_death() -> None:
     pool = make_pool(size=1)
-    outcomes = {o.item: o for o in pool.run([1, -5, 2], lambda actor, item, deaths: actor.double.remote(item))}
+    outcomes = {
+        o.item: o for o in pool.run([1, -5, 2], lambda actor, item, deaths: actor.double.remote(item))
+    }
     pool.close()
     assert outcomes[-5].error == "ValueError: -5 is negative"
     assert not outcomes[-5].died
