@@ -42,9 +42,7 @@ def without_specks(found: Candidates, frame: tuple[int, int], settings: Automask
     masks, boxes = list(found.masks), found.boxes.copy()
     areas = found.areas.copy()
     for index, mask in enumerate(found.masks):
-        cleaned, touched = clean_mask(
-            mask, frame, settings.min_mask_region_area, drop_small=settings.drop_small_masks
-        )
+        cleaned, touched = clean_mask(mask, frame, settings.min_mask_region_area, drop_small=settings.drop_small_masks)
         if cleaned is None:
             continue
         kept.append(index)
@@ -53,9 +51,9 @@ def without_specks(found: Candidates, frame: tuple[int, int], settings: Automask
             masks[index] = cleaned
             areas[index] = int(np.count_nonzero(cleaned.pixels()))
             boxes[index] = cleaned.box
-    after = Candidates(
-        boxes, found.predicted_iou, found.stability, areas, found.points, masks, found.crops
-    ).take(np.asarray(kept, np.int64))
+    after = Candidates(boxes, found.predicted_iou, found.stability, areas, found.points, masks, found.crops).take(
+        np.asarray(kept, np.int64)
+    )
     threshold = max(settings.box_nms_thresh, settings.crop_nms_thresh)
     after = after.take(nms(after.boxes, ~np.asarray(changed, bool) * 1.0, threshold))
     # Filled holes may have pushed a mask over the limit.

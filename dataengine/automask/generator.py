@@ -60,9 +60,7 @@ class MaskGenerator:
             found = without_specks(found, frame, self.settings)
         return self._records(found, frame, image_id)
 
-    def _process_crops(
-        self, pixels: np.ndarray, crops: list[Crop], frame: tuple[int, int]
-    ) -> list[Candidates]:
+    def _process_crops(self, pixels: np.ndarray, crops: list[Crop], frame: tuple[int, int]) -> list[Candidates]:
         views = [crop.cut(pixels, frame) for crop in crops]
         with self._precision():
             embeddings = self.sam.encode_images(views)
@@ -79,9 +77,7 @@ class MaskGenerator:
         self, image: ImageSide, crop: Crop, input_size: tuple[int, int], frame: tuple[int, int]
     ) -> Candidates:
         settings = self.settings
-        upsampler = Upsampler(
-            self.sam, input_size, crop.size, settings.stability_score_offset, settings.memory_gb
-        )
+        upsampler = Upsampler(self.sam, input_size, crop.size, settings.stability_score_offset, settings.memory_gb)
         grid = self.grids[crop.layer]
         height, width = crop.size
         points = grid * np.array([width, height])
@@ -91,9 +87,7 @@ class MaskGenerator:
             stop = start + settings.points_per_batch
             rows, iou, logits = self._decode(image, prompts[start:stop])
             measured = upsampler.measure(logits)
-            parts.append(
-                within_limits(_column(measured, points[start:stop][rows], iou, crop), frame, settings)
-            )
+            parts.append(within_limits(_column(measured, points[start:stop][rows], iou, crop), frame, settings))
         return best_within_crop(Candidates.joined(parts), settings)
 
     def _decode(self, image: ImageSide, prompts: np.ndarray) -> tuple[np.ndarray, np.ndarray, torch.Tensor]:
@@ -137,9 +131,7 @@ class MaskGenerator:
         return torch.autocast(self.sam.device.type, dtype=torch.bfloat16)
 
 
-def _column(
-    measured: list[Measured | None], points: np.ndarray, predicted_iou: np.ndarray, crop: Crop
-) -> Candidates:
+def _column(measured: list[Measured | None], points: np.ndarray, predicted_iou: np.ndarray, crop: Crop) -> Candidates:
     """Measurements in a crop -> candidates in the frame; masks without a pixel are left out."""
     rows = [index for index, one in enumerate(measured) if one is not None]
     found = [one for one in measured if one is not None]

@@ -95,8 +95,7 @@ class Upsampler:
             union = (full > low).sum(dim=(1, 2)).tolist()
             pixels = (full > middle).cpu().numpy()
             found += [
-                _measured(*row)
-                for row in zip(pixels, [0] * len(full), [0] * len(full), inner, union, strict=True)
+                _measured(*row) for row in zip(pixels, [0] * len(full), [0] * len(full), inner, union, strict=True)
             ]
         return found
 

@@ -25,9 +25,7 @@ def rle_iou(first: Sequence[RLE], second: Sequence[RLE]) -> np.ndarray:
     """The same on encodings, without decoding them: N and M encodings -> float64 (N, M)."""
     if not first or not second:
         return np.zeros((len(first), len(second)))
-    encoded = [
-        [{"size": list(r.size), "counts": r.counts.encode("ascii")} for r in side] for side in (first, second)
-    ]
+    encoded = [[{"size": list(r.size), "counts": r.counts.encode("ascii")} for r in side] for side in (first, second)]
     return np.nan_to_num(np.asarray(coco.iou(encoded[0], encoded[1], [0] * len(second)), np.float64))
 
 

@@ -54,9 +54,7 @@ def _components(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return labels, stats[1:]
 
 
-def _fill_holes(
-    window: np.ndarray, x: int, y: int, frame: tuple[int, int], min_area: int
-) -> tuple[np.ndarray, bool]:
+def _fill_holes(window: np.ndarray, x: int, y: int, frame: tuple[int, int], min_area: int) -> tuple[np.ndarray, bool]:
     labels, stats = _components(~window)
     sizes = stats[:, cv2.CC_STAT_AREA].astype(np.int64)
     _add_outside(sizes, labels, x, y, frame)

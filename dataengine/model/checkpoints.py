@@ -130,9 +130,7 @@ def load_model(name_or_path: str | Path, device: str | torch.device = "cpu") -> 
     card = _card_beside(path)
     stated = (known.sha256 if known else "") or (card.sha256 if card else "")
     if stated and stated != digest:
-        raise EngineError(
-            f"{path}: sha256 is {digest}, expected {stated}; the file is damaged or was replaced"
-        )
+        raise EngineError(f"{path}: sha256 is {digest}, expected {stated}; the file is damaged or was replaced")
     state = _read_state(path)
     architecture = known.architecture if known else card.architecture if card else _guess(state, path)
     sam = _filled(architecture, state, path)
@@ -181,9 +179,7 @@ def _card_beside(path: Path) -> CheckpointCard | None:
             try:
                 return CheckpointCard.model_validate_json(candidate.read_text(encoding="utf-8"))
             except ValidationError as error:
-                raise EngineError(
-                    f"{candidate} is not a checkpoint card: {error.errors()[0]['msg']}"
-                ) from error
+                raise EngineError(f"{candidate} is not a checkpoint card: {error.errors()[0]['msg']}") from error
     return None
 
 
@@ -195,9 +191,7 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
     except (SafetensorError, RuntimeError, ValueError, EOFError, OSError) as error:
         raise EngineError(f"{path} can't be read as a checkpoint: {_first_line(error)}") from error
     except Exception as error:  # the unpickler's own error type is private to torch
-        raise EngineError(
-            f"{path} holds more than plain tensors and is not loaded: {_first_line(error)}"
-        ) from error
+        raise EngineError(f"{path} holds more than plain tensors and is not loaded: {_first_line(error)}") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise EngineError(f"{path} is not a state dict: expected names and tensors only")
     return state

@@ -141,9 +141,7 @@ def to_windows(x: torch.Tensor, window: int) -> tuple[torch.Tensor, tuple[int, i
     return x.reshape(-1, window, window, channels), (rows * window, columns * window)
 
 
-def from_windows(
-    windows: torch.Tensor, window: int, padded: tuple[int, int], size: tuple[int, int]
-) -> torch.Tensor:
+def from_windows(windows: torch.Tensor, window: int, padded: tuple[int, int], size: tuple[int, int]) -> torch.Tensor:
     """The inverse of `to_windows`: (B * windows, window, window, C) -> (B, H, W, C) of `size` (H, W)."""
     rows, columns = padded[0] // window, padded[1] // window
     x = windows.reshape(-1, rows, columns, window, window, windows.shape[-1]).transpose(2, 3)

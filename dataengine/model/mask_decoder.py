@@ -38,9 +38,7 @@ class DecodedTokens:
 class MaskDecoder(nn.Module):
     """Two-way transformer, upscaling by 4, one hypernetwork per mask token, IoU head. Official keys."""
 
-    def __init__(
-        self, width: int = 256, masks: int = 4, depth: int = 2, heads: int = 8, mlp_width: int = 2048
-    ) -> None:
+    def __init__(self, width: int = 256, masks: int = 4, depth: int = 2, heads: int = 8, mlp_width: int = 2048) -> None:
         super().__init__()
         self.transformer = TwoWayTransformer(depth, width, heads, mlp_width)
         self.num_mask_tokens = masks
@@ -94,9 +92,7 @@ class MaskDecoder(nn.Module):
         cells, tokens = decoded.cells, decoded.mask_tokens
         if prompts is not None:
             cells, tokens = cells[prompts], tokens[prompts]
-        weights = torch.stack(
-            [mlp(tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
-        )
+        weights = torch.stack([mlp(tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1)
         height, width = decoded.size
         # A 2 x 2 stride-2 transposed convolution is one matrix product per cell. Channels stay last and
         # sub-cells stay in their own axes until the few mask channels are left, so nothing big is shuffled.

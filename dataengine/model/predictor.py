@@ -83,9 +83,7 @@ class Predictor:
             logits = np.asarray(mask, np.float32)
             dense_prompt = torch.as_tensor(logits, device=self.sam.device).reshape(1, 1, *logits.shape[-2:])
         sparse, dense = self.sam.prompt_encoder(coords, kinds, corners, dense_prompt)
-        low, iou = self.sam.mask_decoder(
-            embedding, self.sam.prompt_encoder.dense_positions(), sparse, dense, multimask
-        )
+        low, iou = self.sam.mask_decoder(embedding, self.sam.prompt_encoder.dense_positions(), sparse, dense, multimask)
         full = self.sam.upsample(low, self.sam.input_size(*self._size), self._size)[0]
         masks = (full > self.sam.mask_threshold).cpu().numpy()
         return Prediction(masks, iou[0].float().cpu().numpy(), low[0].float().cpu().numpy())

@@ -87,13 +87,9 @@ class Sam(nn.Module):
         resized = [torch.from_numpy(self.resize(image).copy()).permute(2, 0, 1) for image in images]
         return self.image_encoder(torch.stack([self.preprocess(image) for image in resized]))
 
-    def upsample(
-        self, logits: torch.Tensor, input_size: tuple[int, int], size: tuple[int, int]
-    ) -> torch.Tensor:
+    def upsample(self, logits: torch.Tensor, input_size: tuple[int, int], size: tuple[int, int]) -> torch.Tensor:
         """Low resolution logits (B, K, 4e, 4e) -> (B, K, *size): up to the square, unpad, resize."""
-        x = functional.interpolate(
-            logits, (self.image_size, self.image_size), mode="bilinear", align_corners=False
-        )
+        x = functional.interpolate(logits, (self.image_size, self.image_size), mode="bilinear", align_corners=False)
         x = x[..., : input_size[0], : input_size[1]]
         return functional.interpolate(x, size, mode="bilinear", align_corners=False)
 

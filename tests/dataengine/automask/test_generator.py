@@ -88,10 +88,7 @@ def test_no_mask_is_an_empty_list(nano: Nano) -> None:
     gray = np.full((60, 80, 3), 128, np.uint8)
     for layers in (0, 1):
         assert make(nano, pred_iou_thresh=2.0, crop_layers=layers).generate(gray) == []
-        assert (
-            make(nano, pred_iou_thresh=0.1, stability_score_thresh=1.0, crop_layers=layers).generate(gray)
-            == []
-        )
+        assert make(nano, pred_iou_thresh=0.1, stability_score_thresh=1.0, crop_layers=layers).generate(gray) == []
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (2, 3), (5, 700)])

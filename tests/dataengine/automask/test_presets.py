@@ -48,9 +48,7 @@ def test_auto_depends_on_the_device_and_on_the_card(card: CheckpointCard) -> Non
 @pytest.mark.parametrize("preset", ["auto", "official", "sa-1b"])
 def test_the_users_keys_win(card: CheckpointCard, preset: str) -> None:
     chosen = {"points_per_side": 9, "crop_layers": 1, "pred_iou_thresh": 0.0, "min_mask_region_area": 0}
-    config = GenerateConfig.model_validate(
-        {"preset": preset, "memory_gb": 1.5, "precision": "bf16", **chosen}
-    )
+    config = GenerateConfig.model_validate({"preset": preset, "memory_gb": 1.5, "precision": "bf16", **chosen})
     settings = resolve_settings(config, card, "cpu")
     assert {key: getattr(settings, key) for key in chosen} == chosen
     assert (settings.memory_gb, settings.precision) == (1.5, "bf16")

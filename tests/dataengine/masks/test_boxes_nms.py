@@ -36,9 +36,7 @@ def brute_force(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> list
     st.randoms(use_true_random=False),
 )
 def test_nms_equals_the_definition(corners: np.ndarray, threshold: float, random) -> None:
-    boxes = np.concatenate(
-        [np.minimum(corners[:, :2], corners[:, 2:]), corners.max(1)[:, None] + [[1, 3]]], 1
-    )
+    boxes = np.concatenate([np.minimum(corners[:, :2], corners[:, 2:]), corners.max(1)[:, None] + [[1, 3]]], 1)
     scores = np.array([random.choice([0.1, 0.5, 0.9]) for _ in boxes], np.float32)
     assert nms(boxes, scores, threshold).tolist() == brute_force(boxes, scores, threshold)
 

@@ -27,9 +27,7 @@ def clean_frame(mask: np.ndarray, area: int, drop: bool) -> tuple[np.ndarray, bo
     """The rule on the whole frame, nothing about boxes; and whether anything small was found."""
     found = False
     for value in (False, True):
-        _, labels, stats, _ = cv2.connectedComponentsWithStats(
-            (mask == value).astype(np.uint8), connectivity=8
-        )
+        _, labels, stats, _ = cv2.connectedComponentsWithStats((mask == value).astype(np.uint8), connectivity=8)
         sizes = stats[1:, cv2.CC_STAT_AREA]
         small = np.flatnonzero(sizes < area) + 1
         found |= len(small) > 0

@@ -64,9 +64,7 @@ def decoder_shapes(mlp_width: int) -> Shapes:
         for index in range(1, 5):
             shapes |= norm(f"{at}norm{index}", 256)
         shapes |= linear(at + "mlp.lin1", mlp_width, 256) | linear(at + "mlp.lin2", 256, mlp_width)
-    shapes |= attention("transformer.final_attn_token_to_image", 128) | norm(
-        "transformer.norm_final_attn", 256
-    )
+    shapes |= attention("transformer.final_attn_token_to_image", 128) | norm("transformer.norm_final_attn", 256)
     shapes |= {"output_upscaling.0.weight": (256, 64, 2, 2), "output_upscaling.0.bias": (64,)}
     shapes |= {"output_upscaling.3.weight": (64, 32, 2, 2), "output_upscaling.3.bias": (32,)}
     shapes |= norm("output_upscaling.1", 64)

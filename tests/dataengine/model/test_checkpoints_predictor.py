@@ -60,18 +60,14 @@ def test_saving_and_loading_again(nano: tuple[Sam, CheckpointCard], tmp_path: Pa
     written = save_checkpoint(sam, card.model_copy(update={"name": "mine", "sha256": ""}), path)
     again, loaded = load_model(path)
     assert loaded == written and loaded.name == "mine" and loaded.sha256 == card.sha256
-    assert all(
-        torch.equal(a, b) for a, b in zip(sam.state_dict().values(), again.state_dict().values(), strict=True)
-    )
+    assert all(torch.equal(a, b) for a, b in zip(sam.state_dict().values(), again.state_dict().values(), strict=True))
     assert not list(tmp_path.glob("*.part"))
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
     with pytest.raises(EngineError, match="damaged or was replaced"):
         load_model(path)
 
 
-def test_a_pth_without_a_card_is_recognised_by_its_shapes(
-    nano: tuple[Sam, CheckpointCard], tmp_path: Path
-) -> None:
+def test_a_pth_without_a_card_is_recognised_by_its_shapes(nano: tuple[Sam, CheckpointCard], tmp_path: Path) -> None:
     path = tmp_path / "plain.pth"
     torch.save(nano[0].state_dict(), path)
     _, card = load_model(path)
@@ -130,9 +126,7 @@ def test_a_click_on_the_cup_selects_the_cup(nano: tuple[Sam, CheckpointCard], co
     cup = prediction.masks[prediction.best]
     assert cup[100, 295] and 5_000 < cup.sum() < 120_000
     assert not cup[380:, :60].any()  # the table's corner is not the cup
-    again = predictor.predict(
-        points=[[295, 100]], labels=[1], mask=prediction.low_res_logits[0], multimask=False
-    )
+    again = predictor.predict(points=[[295, 100]], labels=[1], mask=prediction.low_res_logits[0], multimask=False)
     assert again.masks.shape == (1, 400, 600)
     boxed = predictor.predict(box=[200, 20, 410, 220], multimask=False)
     assert boxed.masks[0, 40:200, 230:390].mean() > boxed.masks[0, 300:, :].mean()

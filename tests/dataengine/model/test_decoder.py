@@ -61,9 +61,7 @@ def plain_decoder(
 @pytest.mark.parametrize("batch", [1, 5])
 @pytest.mark.parametrize("with_mask", [False, True])
 @torch.no_grad()
-def test_equals_the_plain_decoder(
-    parts: tuple[PromptEncoder, MaskDecoder], batch: int, with_mask: bool
-) -> None:
+def test_equals_the_plain_decoder(parts: tuple[PromptEncoder, MaskDecoder], batch: int, with_mask: bool) -> None:
     prompts, decoder = parts
     embedding = torch.randn(1, 256, 8, 8)
     masks = torch.randn(batch, 1, 32, 32) if with_mask else None
@@ -88,9 +86,7 @@ def test_one_image_per_prompt(parts: tuple[PromptEncoder, MaskDecoder]) -> None:
     sparse, dense = prompts(torch.rand(4, 1, 2) * 128, torch.ones(4, 1))
     logits, iou = decoder(embedding, prompts.dense_positions(), sparse, dense, True)
     for index in range(4):
-        alone = decoder(
-            embedding[index : index + 1], prompts.dense_positions(), sparse[index : index + 1], dense, True
-        )
+        alone = decoder(embedding[index : index + 1], prompts.dense_positions(), sparse[index : index + 1], dense, True)
         assert torch.allclose(logits[index], alone[0][0], atol=1e-4)
         assert torch.allclose(iou[index], alone[1][0], atol=1e-5)
 
@@ -116,9 +112,7 @@ def test_gradients_reach_every_decoder_parameter(parts: tuple[PromptEncoder, Mas
     image = decoder.image_side(torch.randn(1, 256, 8, 8), prompts.dense_positions(), dense)
     decoded = decoder.decode_tokens(image, sparse)
     (decoder.mask_logits(decoded).sum() + decoded.predicted_iou.sum()).backward()
-    without = [
-        name for name, p in decoder.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()
-    ]
+    without = [name for name, p in decoder.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
     # Folded keys drop the key bias, to which softmax is blind; its gradient is 0 in any implementation.
     assert all(name.endswith("token_to_image.k_proj.bias") for name in without), without
 
