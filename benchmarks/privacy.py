@@ -44,12 +44,8 @@ def load(folder: Path) -> list[tuple[Path, np.ndarray]]:
 
 def overlaps(truth: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Common area of every annotated box with every box: (N, M)."""
-    width = np.minimum(truth[:, None, 2], boxes[None, :, 2]) - np.maximum(
-        truth[:, None, 0], boxes[None, :, 0]
-    )
-    height = np.minimum(truth[:, None, 3], boxes[None, :, 3]) - np.maximum(
-        truth[:, None, 1], boxes[None, :, 1]
-    )
+    width = np.minimum(truth[:, None, 2], boxes[None, :, 2]) - np.maximum(truth[:, None, 0], boxes[None, :, 0])
+    height = np.minimum(truth[:, None, 3], boxes[None, :, 3]) - np.maximum(truth[:, None, 1], boxes[None, :, 1])
     return width.clip(0) * height.clip(0)
 
 
@@ -132,9 +128,7 @@ def measure(kind: str, folder: Path) -> dict[str, dict[str, object]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=("faces", "plates"))
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--json", type=Path)

@@ -111,7 +111,7 @@ class ShardBuilder:
                 "scheduling_strategy": PlacementGroupSchedulingStrategy(group),
             }
         self._pool: ActorPool[_Loaded] = ActorPool(
-            lambda: MaskGenerator.options(**generator_options).remote(job),
+            lambda: MaskGenerator.options(**generator_options).remote(job),  # type: ignore[attr-defined]
             generators,
             depth=CALLS_PER_GENERATOR,
             needs="a mask generator",
@@ -134,9 +134,7 @@ class ShardBuilder:
         """
         started = time.monotonic()
         table = Plan(self._storage, WORKFLOW).read(shard)
-        plan = ShardPlan(
-            shard=shard, image_ids=table["image_id"].to_pylist(), parts=table["part"].to_pylist()
-        )
+        plan = ShardPlan(shard=shard, image_ids=table["image_id"].to_pylist(), parts=table["part"].to_pylist())
         journal = Journal(self._storage, WORKFLOW, plan.name)
         self._progress = {"shard": shard, "planned": len(plan.image_ids), "images": len(journal), "masks": 0}
         for image_id, reason in quarantined.items():
@@ -152,9 +150,7 @@ class ShardBuilder:
         """Catalog rows of the plan's images, in plan order; one catalog part in memory at a time."""
         pairs = zip(plan.parts, plan.image_ids, strict=True)
         for part, group in itertools.groupby(pairs, key=itemgetter(0)):
-            yield from read_rows(
-                self._storage.url_of(layout.catalog_part(part)), [image_id for _, image_id in group]
-            )
+            yield from read_rows(self._storage.url_of(layout.catalog_part(part)), [image_id for _, image_id in group])
 
     def _finish_images(self, plan: ShardPlan, journal: Journal, careful: bool) -> None:
         todo = (row for row in self._rows(plan) if str(row.image_id) not in journal)
@@ -181,9 +177,7 @@ class ShardBuilder:
                     status = "quarantined" if outcome.died else "failed"
                     failed.append(unfinished_image(outcome.item.record, status, outcome.error))
                 if not succeeded and len(failed) >= HOPELESS_AFTER:
-                    raise EngineError(
-                        f"{plan.name}: its first {len(failed)} images all failed: {failed[-1].reason}"
-                    )
+                    raise EngineError(f"{plan.name}: its first {len(failed)} images all failed: {failed[-1].reason}")
                 # Careful: nothing else is touched until this image is done with, so a death names it.
                 while finishing and (careful or finishing[0].done() or len(finishing) > flight):
                     keep(finishing.popleft().result())
@@ -246,9 +240,7 @@ class ShardBuilder:
         image = outcome.item
         self._touch(image.record)
         pixels = ray.get(image.pixels)
-        return finish_image(
-            image.record, pixels, outcome.value, image.size, self._job.privacy, self._job.shards
-        )
+        return finish_image(image.record, pixels, outcome.value, image.size, self._job.privacy, self._job.shards)
 
     # the shard ---------------------------------------------------------------------------------------
 

@@ -23,14 +23,10 @@ app = typer.Typer(
 )
 out = Console()
 
-HomeArgument = Annotated[
-    str, typer.Argument(metavar="HOME", help="The engine home: a folder or an fsspec URL.")
-]
+HomeArgument = Annotated[str, typer.Argument(metavar="HOME", help="The engine home: a folder or an fsspec URL.")]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Override a config key, e.g. generate.points_per_side=16."
-    ),
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a config key, e.g. generate.points_per_side=16."),
 ]
 AddressOption = Annotated[
     str | None, typer.Option("--address", help="Ray cluster to join (`auto`); without it a local Ray starts.")
@@ -40,18 +36,14 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JS
 
 @app.callback()
 def _options(
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show tracebacks and libraries' own log lines.")
-    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and libraries' own log lines.")] = False,
 ) -> None:
     logging.basicConfig(level=logging.DEBUG if debug else logging.ERROR, format="%(name)s: %(message)s")
 
 
 @app.command()
 def demo(
-    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where the demo's home goes.")] = Path(
-        "demo-home"
-    ),
+    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where the demo's home goes.")] = Path("demo-home"),
 ) -> None:
     """The main job on sample photos, then a report to look at."""
     from workflows.demo import run_demo
@@ -63,9 +55,7 @@ def demo(
 @app.command()
 def init(
     home: HomeArgument,
-    images: Annotated[
-        list[str], typer.Option("--images", metavar="SRC", help="Folder, file, glob or URL; repeat.")
-    ],
+    images: Annotated[list[str], typer.Option("--images", metavar="SRC", help="Folder, file, glob or URL; repeat.")],
     overrides: SetOption = None,
 ) -> None:
     """Write HOME/engine.yaml with comments."""
@@ -168,17 +158,11 @@ def segment(
     ] = None,
     points: Annotated[Path | None, typer.Option("--points", help="File with one X,Y[,0|1] a line.")] = None,
     box: Annotated[str | None, typer.Option("--box", metavar="X,Y,X,Y", help="A box.")] = None,
-    mask: Annotated[
-        Path | None, typer.Option("--mask", help="PNG with a rough mask of the image's size.")
-    ] = None,
-    everything: Annotated[
-        bool, typer.Option("--everything", help="All masks, as stage 3 makes them.")
-    ] = False,
+    mask: Annotated[Path | None, typer.Option("--mask", help="PNG with a rough mask of the image's size.")] = None,
+    everything: Annotated[bool, typer.Option("--everything", help="All masks, as stage 3 makes them.")] = False,
     choose: Annotated[str, typer.Option(help="best | all | ambiguous (three masks of one point).")] = "best",
     model: Annotated[str, typer.Option(help="Registry name or checkpoint file.")] = "nano",
-    target: Annotated[
-        Path | None, typer.Option("--out", help="PNG or JSON; default IMAGE-masks.png.")
-    ] = None,
+    target: Annotated[Path | None, typer.Option("--out", help="PNG or JSON; default IMAGE-masks.png.")] = None,
 ) -> None:
     """Masks for one photo from clicks, a box, a mask, or nothing at all."""
     from workflows.segment import Prompt, segment_image

@@ -51,9 +51,7 @@ def _photos_without_masks(storage: Storage) -> list[str]:
         if name.startswith("images-"):
             with storage.open(f"{layout.SHARDS}/{name}") as stream:
                 rows = pq.read_table(stream, columns=["image_id", "masks", "status"]).to_pylist()
-            problems += [
-                f"image {row['image_id']} has no mask ({row['status']})" for row in rows if not row["masks"]
-            ]
+            problems += [f"image {row['image_id']} has no mask ({row['status']})" for row in rows if not row["masks"]]
     return problems
 
 

@@ -142,9 +142,7 @@ def extend_plan(home: Home, job: GenerateJob) -> None:
     if first_part == parts:
         return
     units = _shards(home, range(first_part, parts), plan.units, job.shards.images_per_shard)
-    planned = write_segment(
-        home.storage, WORKFLOW, GENERATE_PLAN_SCHEMA, units, {"facts": job.facts, "parts": parts}
-    )
+    planned = write_segment(home.storage, WORKFLOW, GENERATE_PLAN_SCHEMA, units, {"facts": job.facts, "parts": parts})
     if not planned and not plan.segments:
         raise EngineError(f"no usable image in the catalog; see: dataengine status {home.storage.url}")
 
@@ -222,7 +220,9 @@ class _Run:
                 # Pixels are handed over in shared memory: a builder and its generators live on one node.
                 group = placement_group([{"GPU": each, "CPU": each}], strategy="STRICT_PACK")
                 groups.append(group)
-            return ShardBuilder.remote(self._home.storage.url, self._job, each, options, group)
+            return ShardBuilder.remote(  # type: ignore[attr-defined]
+                self._home.storage.url, self._job, each, options, group
+            )
 
         pool: ActorPool[int] = ActorPool(
             create,
@@ -236,9 +236,7 @@ class _Run:
     def _call(self, builder: Any, unit: int, deaths: int) -> Any:
         quarantined = self._quarantined.setdefault(unit, {})
         if deaths > CAREFUL_AFTER and (image_id := read_in_hand(self._home.storage, _name(unit))) is not None:
-            quarantined.setdefault(
-                image_id, f"its worker died with only this image in hand ({deaths} deaths in all)"
-            )
+            quarantined.setdefault(image_id, f"its worker died with only this image in hand ({deaths} deaths in all)")
         return builder.build.remote(unit, deaths >= CAREFUL_AFTER, quarantined)
 
     def _commit(self, outcome: Outcome[int]) -> CommitRecord:

@@ -118,11 +118,7 @@ def _new_inputs(home: Home, seen: SeenIndex, counts: ListingCounts) -> Iterator[
         keys = [(item.source, item.path) for item in batch]
         known = seen.contains_inputs(keys)
         seen.add_inputs(keys)
-        yield from (
-            dataclasses.asdict(item)
-            for item, seen_before in zip(batch, known, strict=True)
-            if not seen_before
-        )
+        yield from (dataclasses.asdict(item) for item, seen_before in zip(batch, known, strict=True) if not seen_before)
 
 
 def _units(rows: Iterable[dict[str, Any]], plan: Plan, size: int) -> Iterator[pa.Table]:
@@ -159,7 +155,7 @@ class _Run:
         config = self._home.config
         workers = max(1, min(int(ray.cluster_resources().get("CPU", 1)), remaining))
         pool: ActorPool[tuple[int, ImageRef]] = ActorPool(
-            lambda: ImageExaminer.options(num_cpus=1).remote(
+            lambda: ImageExaminer.options(num_cpus=1).remote(  # type: ignore[attr-defined]
                 self._home.storage.url, config.ingest, config.privacy
             ),
             workers,
@@ -167,9 +163,7 @@ class _Run:
         )
         queue = list(todo)
         with Bar(console, "ingest", self._plan.rows, done=total) as bar:
-            for outcome in pool.run(
-                self._inputs(queue), lambda actor, item, _: actor.examine.remote(item[1])
-            ):
+            for outcome in pool.run(self._inputs(queue), lambda actor, item, _: actor.examine.remote(item[1])):
                 self._keep(outcome)
                 while todo and len(self._rows.get(todo[0], {})) == self._expected.get(todo[0], -1):
                     self._commit(todo.pop(0))
@@ -188,9 +182,7 @@ class _Run:
         if outcome.error is None:
             record = outcome.value
         elif outcome.died:
-            record = ImageRecord(
-                **ref.model_dump(), status="rejected", reason=f"quarantined: {outcome.error}"
-            )
+            record = ImageRecord(**ref.model_dump(), status="rejected", reason=f"quarantined: {outcome.error}")
         else:
             raise EngineError(f"{ref.source}/{ref.path}: {outcome.error}")
         self._rows[unit][ref.image_id] = record

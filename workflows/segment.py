@@ -57,9 +57,7 @@ class Prompt:
         parsed = [_numbers("--point", text, (2, 3)) for text in points]
         corners = _numbers("--box", box, (4,)) if box else None
         if corners and (corners[0] >= corners[2] or corners[1] >= corners[3]):
-            raise ConfigError(
-                f"--box {box}: expected left,top,right,bottom with left < right and top < bottom"
-            )
+            raise ConfigError(f"--box {box}: expected left,top,right,bottom with left < right and top < bottom")
         if choose not in CHOICES:
             raise ConfigError(f"--choose {choose}: expected one of {', '.join(CHOICES)}")
         given = bool(parsed or corners or mask)
@@ -71,9 +69,7 @@ class Prompt:
         return cls([(p[0], p[1]) for p in parsed], labels, corners, mask, everything, choose)
 
 
-def segment_image(
-    image: Path, prompt: Prompt, model: str, target: Path | None
-) -> tuple[Path, list[MaskRecord]]:
+def segment_image(image: Path, prompt: Prompt, model: str, target: Path | None) -> tuple[Path, list[MaskRecord]]:
     """Runs the prompt and writes a PNG overlay, or JSON when `target` ends in .json."""
     if not image.is_file():
         raise ConfigError(f"{image}: no such file")
@@ -148,9 +144,7 @@ def _rough_logits(sam: Sam, path: Path, size: tuple[int, int]) -> np.ndarray:
         raise ConfigError(f"--mask {path}: no such file")
     drawn = np.asarray(Image.open(path).convert("L"))
     if drawn.shape != size:
-        raise ConfigError(
-            f"--mask {path}: {drawn.shape[1]}x{drawn.shape[0]}, but the image is {size[1]}x{size[0]}"
-        )
+        raise ConfigError(f"--mask {path}: {drawn.shape[1]}x{drawn.shape[0]}, but the image is {size[1]}x{size[0]}")
     height, width = sam.input_size(*size)
     grid = 4 * sam.embedding_size
     scale = grid / sam.image_size

@@ -50,9 +50,7 @@ def status_table(found: list[WorkflowStatus]) -> Table:
         counts = ", ".join(f"{count} {name}" for name, count in status.counts.items() if count)
         owner = f"pid {status.owner['pid']} on {status.owner['host']}" if status.owner else "-"
         units = f"{status.units_done}/{status.units_planned}"
-        table.add_row(
-            status.workflow, units, str(status.rows_planned), counts, f"{status.bytes / 1e6:.1f} MB", owner
-        )
+        table.add_row(status.workflow, units, str(status.rows_planned), counts, f"{status.bytes / 1e6:.1f} MB", owner)
     return table
 
 
@@ -69,7 +67,5 @@ def models_table() -> Table:
         path = find_file(detector)
         size = f"{path.stat().st_size / 1e6:.0f} MB" if path else ""
         what = f"{detector.kind} detector"
-        table.add_row(
-            detector.name, what, size, detector.licence, detector.sha256[:12], "yes" if path else "no"
-        )
+        table.add_row(detector.name, what, size, detector.licence, detector.sha256[:12], "yes" if path else "no")
     return table

@@ -37,11 +37,7 @@ def _unfinished(storage: Storage, workflow: str) -> list[Problem]:
     if not planned:
         return [Problem(workflow, None, f"has not run; dataengine {workflow} {storage.url}")]
     if done < planned:
-        return [
-            Problem(
-                workflow, None, f"{planned - done} of {planned} units have no commit record; run it again"
-            )
-        ]
+        return [Problem(workflow, None, f"{planned - done} of {planned} units have no commit record; run it again")]
     return []
 
 

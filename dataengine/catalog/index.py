@@ -24,18 +24,14 @@ class SeenIndex:
         self._db.execute("PRAGMA journal_mode = OFF")
         self._db.execute("PRAGMA synchronous = OFF")
         self._db.execute("PRAGMA cache_size = -65536")
-        self._db.execute(
-            "CREATE TABLE inputs (source TEXT, path TEXT, PRIMARY KEY (source, path)) WITHOUT ROWID"
-        )
+        self._db.execute("CREATE TABLE inputs (source TEXT, path TEXT, PRIMARY KEY (source, path)) WITHOUT ROWID")
         self._db.execute("CREATE TABLE content (sha256 BLOB PRIMARY KEY, image_id INTEGER) WITHOUT ROWID")
         self._db.execute("CREATE TEMP TABLE asked (n INTEGER PRIMARY KEY, a, b)")
 
     def __enter__(self) -> SeenIndex:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
     def close(self) -> None:

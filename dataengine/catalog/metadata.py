@@ -38,9 +38,7 @@ class Metadata:
         """The four fields of `path`, or {} when the file names nothing for it."""
         if self._connection is None:
             return {}
-        row = self._connection.execute(
-            f"SELECT {','.join(_FIELDS)} FROM rows WHERE path = ?", (path,)
-        ).fetchone()
+        row = self._connection.execute(f"SELECT {','.join(_FIELDS)} FROM rows WHERE path = ?", (path,)).fetchone()
         return dict(zip(_FIELDS, row, strict=True)) if row else {}
 
 
@@ -55,9 +53,7 @@ def read_metadata(data: bytes | None, name: str) -> Iterator[Metadata]:
         try:
             connection.execute("PRAGMA journal_mode = OFF")
             connection.execute("PRAGMA synchronous = OFF")
-            connection.execute(
-                "CREATE TABLE rows (path TEXT PRIMARY KEY, licence, author, source_url, caption)"
-            )
+            connection.execute("CREATE TABLE rows (path TEXT PRIMARY KEY, licence, author, source_url, caption)")
             rows = _jsonl_rows(data, name) if name.endswith(".jsonl") else _csv_rows(data, name)
             connection.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?)", rows)
             yield Metadata(connection)
@@ -75,9 +71,7 @@ def _csv_rows(data: bytes, name: str) -> Iterator[_Row]:
             raise EngineError(f"{name}, line 1: no column `file_name`")
         for row in reader:
             if None in row or None in row.values():
-                raise EngineError(
-                    f"{name}, line {reader.line_num}: not as many values as the header has columns"
-                )
+                raise EngineError(f"{name}, line {reader.line_num}: not as many values as the header has columns")
             yield _row(row, name, reader.line_num)
     except csv.Error as error:
         raise EngineError(f"{name}, line {reader.line_num}: {error}") from error

@@ -33,9 +33,7 @@ def _faces(choice: str, threads: int) -> list[Detector]:
     if has_yunet:
         found.append(YunetFaces(threads))
     if not found:
-        raise EngineError(
-            f"privacy.faces is on and no face detector is installed: {INSTALL_FACE_RECOGNITION}"
-        )
+        raise EngineError(f"privacy.faces is on and no face detector is installed: {INSTALL_FACE_RECOGNITION}")
     return found
 
 

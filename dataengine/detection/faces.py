@@ -128,9 +128,7 @@ class YunetFaces(_FaceDetector):
         long = max(height, width)
         # Full size is looked at only where it isn't one of the other two.
         scales = sorted({min(3.0, 320 / long), min(3.0, 1280 / long), max(1.0, min(3.0, 1280 / long))})
-        return [
-            view for scale in scales for view in views_at(height, width, scale, self.window, self.overlap)
-        ]
+        return [view for scale in scales for view in views_at(height, width, scale, self.window, self.overlap)]
 
     def _look(self, picture: np.ndarray) -> np.ndarray:
         height, width = (math.ceil(side / 32) * 32 for side in picture.shape[:2])

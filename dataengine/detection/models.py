@@ -70,11 +70,7 @@ KNOWN: tuple[DetectorFile, ...] = (YUNET, LPD_YUNET, PLATEDET)
 
 def model_folders() -> list[Path]:
     """Where downloaded detector files are looked for, first match wins."""
-    named = [
-        Path(folder).expanduser()
-        for folder in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep)
-        if folder
-    ]
+    named = [Path(folder).expanduser() for folder in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if folder]
     return [*named, Path.home() / ".cache" / "dataengine" / "models"]
 
 
@@ -88,9 +84,7 @@ def find_file(model: DetectorFile) -> Path | None:
     # A package's file is vouched for by the installer, and another release of it may carry another one;
     # `model_id` has the hash of what is really there.
     if path is not None and model.package is None and sha256_of(path) != model.sha256:
-        raise EngineError(
-            f"{path}: sha256 differs from {model.name}'s; delete it and get it from {model.url}"
-        )
+        raise EngineError(f"{path}: sha256 differs from {model.name}'s; delete it and get it from {model.url}")
     return path
 
 

@@ -29,9 +29,7 @@ class OnnxNetwork:
                 str(path), sess_options=options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:
-            raise EngineError(
-                f"{path.name}: not a usable ONNX model ({_first_line(error)}); pull it again"
-            ) from error
+            raise EngineError(f"{path.name}: not a usable ONNX model ({_first_line(error)}); pull it again") from error
         entry = self._session.get_inputs()[0]
         self._name: str = entry.name
         self._type = np.float16 if "float16" in entry.type else np.float32

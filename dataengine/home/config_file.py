@@ -143,9 +143,7 @@ def _apply_override(tree: dict[str, Any], lines: dict[tuple[str | int, ...], str
 def _describe(where: str, lines: dict[tuple[str | int, ...], str], detail: Any) -> str:
     location = tuple(detail["loc"])
     key = ".".join(str(part) for part in location)
-    place = next(
-        (lines[location[:n]] for n in range(len(location), 0, -1) if location[:n] in lines), "line 1"
-    )
+    place = next((lines[location[:n]] for n in range(len(location), 0, -1) if location[:n] in lines), "line 1")
     if detail["type"] == "extra_forbidden":
         return f"{where}: {place}: {key}: unknown key"
     message = detail["msg"].removeprefix("Value error, ")

@@ -46,7 +46,5 @@ def create_home(url: str, images: Iterable[str], overrides: Sequence[str] = ()) 
     for override in overrides:
         text = set_in_text(text, override)
     if not storage.create(layout.CONFIG, text.encode()):
-        raise ConfigError(
-            f"{storage.url_of(layout.CONFIG)}: exists already; edit it, or choose another folder"
-        )
+        raise ConfigError(f"{storage.url_of(layout.CONFIG)}: exists already; edit it, or choose another folder")
     return open_home(url)

@@ -54,7 +54,8 @@ class Owner:
         newest = max(_epochs(self._storage, self._workflow), default=0)
         if newest != self.epoch:
             raise FencedError(
-                f"{self._workflow} of {self._storage.url} was taken over by another run (epoch {newest}); this one stops"
+                f"{self._workflow} of {self._storage.url} was taken over by another run (epoch {newest}); "
+                "this one stops"
             )
 
     def _acquire(self) -> int:
@@ -70,9 +71,7 @@ class Owner:
         epoch = newest + 1
         self._since = time.strftime("%Y-%m-%d %H:%M:%S")
         if not self._storage.create(self._path(epoch), self._payload(released=False)):
-            raise EngineError(
-                f"{self._workflow} of {self._storage.url} was just started by another run; wait for it"
-            )
+            raise EngineError(f"{self._workflow} of {self._storage.url} was just started by another run; wait for it")
         for old in epochs:
             if old < newest:  # The previous epoch stays readable for whoever is fenced out.
                 self._storage.remove(self._path(old))

@@ -7,8 +7,9 @@ group a unit means that a worker reads the rows of its unit and nobody ever load
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,9 +40,7 @@ class Plan:
     def __init__(self, storage: Storage, workflow: str) -> None:
         self.storage, self.workflow = storage, workflow
         self.segments: list[Segment] = []
-        names = [
-            n for n in storage.list(layout.PLANS) if n.startswith(f"{workflow}-") and n.endswith(".parquet")
-        ]
+        names = [n for n in storage.list(layout.PLANS) if n.startswith(f"{workflow}-") and n.endswith(".parquet")]
         for name in names:
             self.segments.append(self._read_segment(f"{layout.PLANS}/{name}"))
 
@@ -74,9 +73,7 @@ class Plan:
                 file = pq.ParquetFile(stream)
                 meta = json.loads(file.schema_arrow.metadata[META_KEY])
             except (pa.ArrowInvalid, KeyError, TypeError) as error:
-                raise EngineError(
-                    f"{self.storage.url_of(path)}: not a plan of this engine ({error})"
-                ) from error
+                raise EngineError(f"{self.storage.url_of(path)}: not a plan of this engine ({error})") from error
             return Segment(path, meta["first_unit"], file.num_row_groups, file.metadata.num_rows, meta)
 
 
@@ -94,16 +91,11 @@ def write_segment(
     if first is None:
         return False
     schema = schema.with_metadata({META_KEY: json.dumps(meta, sort_keys=True).encode()})
-    with storage.staged(layout.plan_segment(workflow, len(plan.segments))) as part:
-        with pq.ParquetWriter(part, schema) as writer:
-            for table in _chain(first, stream):
-                writer.write_table(table.cast(schema), row_group_size=max(1, table.num_rows))
+    final = layout.plan_segment(workflow, len(plan.segments))
+    with storage.staged(final) as part, pq.ParquetWriter(part, schema) as writer:
+        for table in itertools.chain([first], stream):
+            writer.write_table(table.cast(schema), row_group_size=max(1, table.num_rows))
     return True
-
-
-def _chain(first: pa.Table, rest: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    yield first
-    yield from rest
 
 
 def inputs_hash(table: pa.Table) -> str:

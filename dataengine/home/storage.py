@@ -78,7 +78,7 @@ class Storage:
 
     def open(self, path: str) -> IO[bytes]:
         """Random-access reader."""
-        return self._fs.open(self.full(path), "rb")  # type: ignore[no-any-return]
+        return self._fs.open(self.full(path), "rb")
 
     def list(self, folder: str) -> list[str]:
         """Names (not paths) in `folder`, sorted; empty when it doesn't exist. Never served from a cache."""

@@ -24,9 +24,7 @@ def read_record(storage: Storage, workflow: str, unit: str) -> CommitRecord:
     try:
         return CommitRecord.model_validate_json(storage.read(path))
     except ValidationError as error:
-        raise EngineError(
-            f"{storage.url_of(path)}: damaged commit record; delete it and run again"
-        ) from error
+        raise EngineError(f"{storage.url_of(path)}: damaged commit record; delete it and run again") from error
 
 
 def records(storage: Storage, workflow: str) -> Iterator[CommitRecord]:
@@ -35,9 +33,7 @@ def records(storage: Storage, workflow: str) -> Iterator[CommitRecord]:
         yield read_record(storage, workflow, unit)
 
 
-def commit(
-    storage: Storage, owner: Owner, record: CommitRecord, attempts: Iterable[tuple[str, StoredObject]]
-) -> None:
+def commit(storage: Storage, owner: Owner, record: CommitRecord, attempts: Iterable[tuple[str, StoredObject]]) -> None:
     """Promotes verified attempts to their final names, then writes the record. Only the owner may.
 
     `attempts`: (attempt path, final object). The fence is checked before anything gets a final name and

@@ -16,7 +16,6 @@ _TONES = ((0.78, 0.98), (0.62, 1.0), (0.9, 0.86), (0.5, 0.92))
 def distinct_colours(count: int) -> npt.NDArray[np.uint8]:
     """uint8 [count, 3] RGB; the first n colours don't depend on `count`."""
     colours = [
-        colorsys.hsv_to_rgb((0.58 + index * _GOLDEN) % 1.0, *_TONES[index % len(_TONES)])
-        for index in range(count)
+        colorsys.hsv_to_rgb((0.58 + index * _GOLDEN) % 1.0, *_TONES[index % len(_TONES)]) for index in range(count)
     ]
     return (np.array(colours).reshape(count, 3) * 255).round().astype(np.uint8)

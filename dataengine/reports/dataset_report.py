@@ -208,8 +208,7 @@ def _by_status(outcomes: list[Outcome]) -> Iterator[_Reasons]:
     for status, reasons in sorted(statuses.items(), key=lambda item: -sum(map(len, item[1].values()))):
         ordered = sorted(reasons.items(), key=lambda item: -len(item[1]))
         rows = [
-            (reason, names[:NAMES_A_ROW], max(0, len(names) - NAMES_A_ROW))
-            for reason, names in ordered[:ROWS_A_STATUS]
+            (reason, names[:NAMES_A_ROW], max(0, len(names) - NAMES_A_ROW)) for reason, names in ordered[:ROWS_A_STATUS]
         ]
         more = sum(len(names) for _, names in ordered[ROWS_A_STATUS:])
         yield _Reasons(status, sum(len(names) for names in reasons.values()), rows, more)

@@ -47,12 +47,9 @@ def count_histogram(counts: npt.NDArray[np.int64], title: str, unit: str) -> His
     note = f"median {np.median(counts):g}, mean {counts.mean():.1f}, from {low} to {high}"
     every = max(1, math.ceil((len(edges) - 1) / 8))
     ticks = [
-        ((i + (0.5 if step == 1 else 0)) / (len(edges) - 1), str(edges[i]))
-        for i in range(0, len(edges) - 1, every)
+        ((i + (0.5 if step == 1 else 0)) / (len(edges) - 1), str(edges[i])) for i in range(0, len(edges) - 1, every)
     ]
-    return _histogram(
-        title, note, edges.astype(float), values, [f"{label} {unit}" for label in labels], ticks
-    )
+    return _histogram(title, note, edges.astype(float), values, [f"{label} {unit}" for label in labels], ticks)
 
 
 def share_histogram(values: npt.NDArray[np.int64], title: str, note: str) -> Histogram | None:

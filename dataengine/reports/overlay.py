@@ -119,9 +119,7 @@ def _outlines(labels: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:
     return (edge | rim) & (labels > 0)
 
 
-def _dot(
-    drawn: Pixels, point: list[float], scale: tuple[float, float], colour: npt.NDArray[np.uint8]
-) -> None:
+def _dot(drawn: Pixels, point: list[float], scale: tuple[float, float], colour: npt.NDArray[np.uint8]) -> None:
     radius = max(2, round(min(drawn.shape[:2]) / _SIDE_PER_POINT_PIXEL))
     # Pixel centres are at +0.5 in our frame and at whole numbers in OpenCV's; the shift draws sub-pixel.
     centre = tuple(round((value * factor - 0.5) * 16) for value, factor in zip(point, scale, strict=True))

@@ -69,9 +69,7 @@ def read_facts(shards_root: str, max_images: int) -> ShardFacts:
         OSError, ValueError: when a table can't be read (`dataengine verify` says more).
     """
     storage, facts = Storage(shards_root), ShardFacts()
-    shards = [
-        shard for name in storage.list("") if name.endswith(".tar") and (shard := shard_of(name)) is not None
-    ]
+    shards = [shard for name in storage.list("") if name.endswith(".tar") and (shard := shard_of(name)) is not None]
     per_image: list[int] = []
     places: list[tuple[int, int]] = []
     for shard in shards:

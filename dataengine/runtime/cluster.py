@@ -58,9 +58,7 @@ def ray_session(address: str | None) -> Iterator[None]:
 
 def _start_reaper() -> Callable[[], None]:
     """Starts `reaper.py` beside us; returns what says goodbye to it."""
-    process = subprocess.Popen(
-        [sys.executable, reaper.__file__], stdin=subprocess.PIPE, start_new_session=True
-    )
+    process = subprocess.Popen([sys.executable, reaper.__file__], stdin=subprocess.PIPE, start_new_session=True)
 
     def farewell() -> None:
         with contextlib.suppress(OSError):

@@ -132,7 +132,7 @@ class ActorPool(Generic[T]):
                         if item is _END:
                             exhausted = True
                             break
-                        job = _Job(item)  # type: ignore[arg-type]
+                        job = _Job(item)
                     member.calls.append((call(member.handle, job.item, job.deaths), job))
             if exhausted and not waiting and not any(member.calls for member in self._members):
                 return

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import select
 import signal
-import sys
 import time
 
 SNAPSHOT_SECONDS = 1.0
@@ -50,7 +49,7 @@ def main() -> None:
     driver, me = os.getppid(), os.getpid()
     known: dict[int, str] = {}
     while True:
-        readable, _, _ = select.select([sys.stdin.buffer.raw], [], [], SNAPSHOT_SECONDS)  # type: ignore[attr-defined]
+        readable, _, _ = select.select([0], [], [], SNAPSHOT_SECONDS)
         if readable:
             if os.read(0, 1) == FAREWELL:
                 return

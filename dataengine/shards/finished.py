@@ -47,13 +47,9 @@ class FinishedImage:
             if self.jpeg is None or self.sample is None:
                 raise ValueError(f"image {self.image_id}: status ok needs a jpeg and a sample")
             if self.sample.image.image_id != self.image_id:
-                raise ValueError(
-                    f"image {self.image_id}: its sample is of image {self.sample.image.image_id}"
-                )
+                raise ValueError(f"image {self.image_id}: its sample is of image {self.sample.image.image_id}")
         elif self.jpeg is not None or self.sample is not None:
-            raise ValueError(
-                f"image {self.image_id}: status {self.status!r} must carry neither jpeg nor sample"
-            )
+            raise ValueError(f"image {self.image_id}: status {self.status!r} must carry neither jpeg nor sample")
         elif not self.reason:
             raise ValueError(f"image {self.image_id}: status {self.status!r} needs a reason")
 

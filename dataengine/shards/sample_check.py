@@ -54,9 +54,7 @@ def check_masks(image_id: int, height: int, width: int, masks: list[MaskRecord])
     return found.problems
 
 
-def _check_geometry(
-    found: _Findings, masks: list[MaskRecord], sound: list[int], height: int, width: int
-) -> None:
+def _check_geometry(found: _Findings, masks: list[MaskRecord], sound: list[int], height: int, width: int) -> None:
     """`area` and `bbox` of the well-formed masks against what pycocotools makes of their RLE."""
     rles = [{"size": [height, width], "counts": masks[i].segmentation.counts.encode()} for i in sound]
     if not rles:
@@ -77,9 +75,7 @@ def _check_numbers(found: _Findings, masks: list[MaskRecord], height: int, width
     """Scores, points and crop boxes. NaN fails every comparison, so it is found like any other value."""
     crop = _quads([mask.crop_box for mask in masks])
     x, y, w, h = crop.T
-    inside = (
-        (x >= 0) & (y >= 0) & (w > 0) & (h > 0) & (x + w <= width + _EPSILON) & (y + h <= height + _EPSILON)
-    )
+    inside = (x >= 0) & (y >= 0) & (w > 0) & (h > 0) & (x + w <= width + _EPSILON) & (y + h <= height + _EPSILON)
     found.add(~inside, "crop_box is not inside the image")
     points = [mask.point_coords[0] if len(mask.point_coords) == 1 else [] for mask in masks]
     point = np.array([pair if len(pair) == 2 else [np.nan, np.nan] for pair in points])

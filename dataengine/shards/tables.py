@@ -71,9 +71,7 @@ class TableWriter:
         self._schema = schema
         self._columns: dict[str, list[Any]] = {name: [] for name in schema.names}
         # Page checksums let `verify` find a damaged byte in a file that nobody listed a hash of.
-        self._writer = pq.ParquetWriter(
-            stream, schema, compression="zstd", write_page_checksum=True, store_schema=True
-        )
+        self._writer = pq.ParquetWriter(stream, schema, compression="zstd", write_page_checksum=True, store_schema=True)
 
     def add(self, columns: dict[str, list[Any]]) -> None:
         for name, values in columns.items():

@@ -93,9 +93,7 @@ def check_ids(sample: SampleRecord) -> None:
     if image.file_name != name:
         raise ValueError(f"image {image.image_id}: file_name is {image.file_name!r}, expected {name!r}")
     if len(sample.annotations) > MASKS_PER_IMAGE:
-        raise ValueError(
-            f"image {image.image_id}: {len(sample.annotations)} masks, at most {MASKS_PER_IMAGE}"
-        )
+        raise ValueError(f"image {image.image_id}: {len(sample.annotations)} masks, at most {MASKS_PER_IMAGE}")
     for index, mask in enumerate(sample.annotations):
         if mask.id != image.image_id * MASKS_PER_IMAGE + index:
             raise ValueError(f"image {image.image_id}: mask {index} has id {mask.id}")

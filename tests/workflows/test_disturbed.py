@@ -88,9 +88,7 @@ def test_several_generators_on_one_shard_give_the_same_shards(photos: Path, tmp_
 
 
 def test_a_killed_driver_loses_nothing(ingested: Path, finished_home: Path) -> None:
-    process = subprocess.Popen(
-        command("generate", ingested), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = subprocess.Popen(command("generate", ingested), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for(lambda: committed(ingested) >= 1, process)
     below = descendants(process.pid)
     process.kill()
@@ -119,9 +117,7 @@ def test_a_killed_ingest_gives_the_same_catalog(photos: Path, finished_home: Pat
 
 @pytest.mark.parametrize("actor", ["MaskGenerator", "ShardBuilder"])
 def test_a_killed_actor_is_replaced(ingested: Path, finished_home: Path, actor: str) -> None:
-    process = subprocess.Popen(
-        command("generate", ingested), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    process = subprocess.Popen(command("generate", ingested), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     wait_for(lambda: committed(ingested) >= 1, process)
     victims = named(descendants(process.pid), actor)
     assert victims, f"no process of {actor}"
@@ -184,9 +180,7 @@ def test_an_image_that_kills_its_worker_is_quarantined_by_name(
     (folder / "sitecustomize.py").write_text(code)
     run_cli("generate", ingested, extra_env={"PYTHONPATH": str(folder)})
     released = [
-        row
-        for p in sorted((ingested / "shards").glob("images-*.parquet"))
-        for row in pq.read_table(p).to_pylist()
+        row for p in sorted((ingested / "shards").glob("images-*.parquet")) for row in pq.read_table(p).to_pylist()
     ]
     quarantined = [row for row in released if row["status"] != "ok"]
     assert [(row["image_id"], row["status"]) for row in quarantined] == [(poisoned, "quarantined")]

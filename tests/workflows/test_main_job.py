@@ -41,9 +41,7 @@ def test_every_input_has_a_row_and_every_row_an_outcome(finished_home: Path, pho
     usable = {row["image_id"] for row in rows.values() if row["status"] == "ok"}
     assert len(usable) == 11
     released = [
-        row
-        for p in sorted((finished_home / "shards").glob("images-*.parquet"))
-        for row in pq.read_table(p).to_pylist()
+        row for p in sorted((finished_home / "shards").glob("images-*.parquet")) for row in pq.read_table(p).to_pylist()
     ]
     assert {row["image_id"] for row in released} == usable
     assert all(row["status"] == "ok" and row["masks"] > 0 for row in released)
@@ -140,9 +138,7 @@ def test_a_changed_setting_never_mixes(finished_home: Path) -> None:
     assert "shards.jpeg_quality: 95 -> 80" in text
 
 
-def test_later_photos_append_and_changed_sources_become_rows(
-    photos: Path, finished_home: Path, tmp_path: Path
-) -> None:
+def test_later_photos_append_and_changed_sources_become_rows(photos: Path, finished_home: Path, tmp_path: Path) -> None:
     sources, home = tmp_path / "sources", tmp_path / "home"
     shutil.copytree(photos, sources)
     run_cli("init", home, "--images", sources, *sets())
@@ -152,9 +148,7 @@ def test_later_photos_append_and_changed_sources_become_rows(
     (sources / "chelsea_right.jpg").unlink()
     run_cli("generate", home)
     released = {
-        row["image_id"]: row
-        for p in (home / "shards").glob("images-*.parquet")
-        for row in pq.read_table(p).to_pylist()
+        row["image_id"]: row for p in (home / "shards").glob("images-*.parquet") for row in pq.read_table(p).to_pylist()
     }
     by_path = {row["path"]: row["image_id"] for row in rows_of(home)}
     for name in ("chelsea_left.jpg", "chelsea_right.jpg"):

@@ -38,9 +38,7 @@ def test_what_is_no_config_is_one_line(text: str) -> None:
         parse_config(text, "engine.yaml")
 
 
-@pytest.mark.parametrize(
-    "override", ["generate.points_per_side", "=3", "generate.=1", "a.b.c.d=[", "nonsense=1"]
-)
+@pytest.mark.parametrize("override", ["generate.points_per_side", "=3", "generate.=1", "a.b.c.d=[", "nonsense=1"])
 def test_wrong_overrides_are_named(override: str) -> None:
     with pytest.raises(ConfigError, match="--set"):
         parse_config("images: [a]\n", "engine.yaml", [override])

@@ -73,9 +73,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _rejected(count: int) -> list[ImageRecord]:
     rows = [
-        ImageRecord(
-            image_id=i, source="s", path=f"p/{i}{EVIL}.jpg", status="rejected", reason=f"reason {i} {EVIL}"
-        )
+        ImageRecord(image_id=i, source="s", path=f"p/{i}{EVIL}.jpg", status="rejected", reason=f"reason {i} {EVIL}")
         for i in range(count)
     ]
     return [*rows, ImageRecord(image_id=99, source="s", path="fine.jpg", status="ok")]

@@ -96,9 +96,7 @@ def test_colours_are_distinct_and_do_not_depend_on_their_number() -> None:
 
 def test_contact_sheet_places_every_picture() -> None:
     pictures = [np.full((50 + 10 * i, 90, 3), 40 * i, np.uint8) for i in range(5)]
-    sheet = contact_sheet(
-        pictures, [f"picture {i} <with a long caption>" * 3 for i in range(5)], columns=3, cell=80
-    )
+    sheet = contact_sheet(pictures, [f"picture {i} <with a long caption>" * 3 for i in range(5)], columns=3, cell=80)
     assert sheet.shape[1] == 12 + 3 * 92
     for i in range(5):
         x, y = 12 + i % 3 * 92 + 40, 12 + i // 3 * (92 + 22) + 40

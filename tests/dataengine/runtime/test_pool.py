@@ -65,9 +65,7 @@ def test_every_item_is_answered_once() -> None:
 
 def test_poison_is_quarantined_by_name_and_its_neighbours_live() -> None:
     pool = make_pool(size=2, depth=3)
-    outcomes = {
-        o.item: o for o in pool.run(range(12), lambda actor, item, deaths: actor.double.remote(item, (4, 7)))
-    }
+    outcomes = {o.item: o for o in pool.run(range(12), lambda actor, item, deaths: actor.double.remote(item, (4, 7)))}
     pool.close()
     assert sorted(outcomes) == list(range(12))
     for number, outcome in outcomes.items():
@@ -89,9 +87,7 @@ def test_one_kill_costs_nothing(tmp_path) -> None:
 
 def test_an_exception_is_a_reason_not_a_death() -> None:
     pool = make_pool(size=1)
-    outcomes = {
-        o.item: o for o in pool.run([1, -5, 2], lambda actor, item, deaths: actor.double.remote(item))
-    }
+    outcomes = {o.item: o for o in pool.run([1, -5, 2], lambda actor, item, deaths: actor.double.remote(item))}
     pool.close()
     assert outcomes[-5].error == "ValueError: -5 is negative"
     assert not outcomes[-5].died

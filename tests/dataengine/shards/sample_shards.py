@@ -51,9 +51,7 @@ def record_of(mask: np.ndarray, image_id: int, index: int, score: float = 0.9) -
 
 
 @cache
-def finished_photo(
-    image_id: int, photo: int, short_side: int = 200, caption: str | None = None
-) -> FinishedImage:
+def finished_photo(image_id: int, photo: int, short_side: int = 200, caption: str | None = None) -> FinishedImage:
     """One of `PHOTOS`, scaled and segmented."""
     path = PHOTOS[photo % len(PHOTOS)]
     pixels = np.asarray(Image.open(path).convert("RGB"))
@@ -64,9 +62,7 @@ def finished_photo(
     masks = [labels == label for label in np.unique(labels)]
     # One large mask over smaller ones, since real masks overlap.
     masks.append(np.isin(labels, np.unique(labels)[: len(masks) // 2]))
-    records = [
-        record_of(mask, image_id, index, 0.99 - 0.002 * (index % 50)) for index, mask in enumerate(masks)
-    ]
+    records = [record_of(mask, image_id, index, 0.99 - 0.002 * (index % 50)) for index, mask in enumerate(masks)]
     image = ReleaseImage(image_id=image_id, width=size[1], height=size[0], file_name=f"sa_{image_id}.jpg")
     return FinishedImage(
         image_id=image_id,
@@ -86,9 +82,7 @@ def images_of_shard(shard: int, count: int = 5, short_side: int = 200) -> list[F
     """`count` photos with ids from shard * 100 + 1, and in the middle one that has a reason instead."""
     first = shard * 100 + 1
     images = [finished_photo(first + i, shard * 3 + i, short_side) for i in range(count)]
-    changed = FinishedImage(
-        first + count, "source changed", reason="its bytes are not those that were ingested"
-    )
+    changed = FinishedImage(first + count, "source changed", reason="its bytes are not those that were ingested")
     return [*images[:2], changed, *images[2:]]
 
 

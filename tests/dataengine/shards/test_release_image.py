@@ -13,9 +13,7 @@ SIDE = st.integers(1, 20_000)
 
 
 @given(SIDE, SIDE, st.integers(1, 3000))
-def test_size_is_bounded_never_upscaled_and_keeps_the_aspect(
-    height: int, width: int, short_side: int
-) -> None:
+def test_size_is_bounded_never_upscaled_and_keeps_the_aspect(height: int, width: int, short_side: int) -> None:
     h, w = release_size(height, width, short_side)
     assert h <= height and w <= width
     assert min(h, w) == min(height, width, short_side)
@@ -60,9 +58,7 @@ def test_downscale_does_not_shift() -> None:
     assert centre == pytest.approx((420 / 3, 180 / 3), abs=0.02)
 
 
-@pytest.mark.parametrize(
-    "bad", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3))]
-)
+@pytest.mark.parametrize("bad", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3))])
 def test_wrong_pixels_are_refused(bad: np.ndarray) -> None:
     with pytest.raises(ValueError, match="uint8"):
         encode_jpeg(bad, 95)

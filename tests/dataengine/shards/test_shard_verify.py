@@ -325,9 +325,7 @@ def _records(tree: Path) -> list[CommitRecord]:
             unit=f"sa_{shard:06d}",
             inputs="",
             fingerprint="",
-            objects=[
-                stored(f"{name}") for name in sorted(p.name for p in tree.iterdir()) if f"{shard:06d}" in name
-            ],
+            objects=[stored(f"{name}") for name in sorted(p.name for p in tree.iterdir()) if f"{shard:06d}" in name],
             counts={},
             seconds=0,
             owner_epoch=1,
