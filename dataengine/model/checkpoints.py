@@ -44,10 +44,8 @@ class KnownCheckpoint:
 
     def find(self) -> Path | None:
         """The file on this machine, or None."""
-        if self.source == "bundled":
-            folders = [Path(str(resources.files("dataengine.model"))) / "weights"]
-        else:
-            folders = []
+        bundled = Path(str(resources.files("dataengine.model"))) / "weights"
+        folders = [bundled] if self.source == "bundled" else []
         if os.environ.get(MODELS_FOLDER):
             folders.append(Path(os.environ[MODELS_FOLDER]))
         return next((path for folder in folders if (path := folder / self.file_name).is_file()), None)
