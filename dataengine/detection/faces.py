@@ -109,6 +109,11 @@ class DlibFaces(_FaceDetector):
         return np.array(rows, dtype=np.float64).reshape(-1, 5)
 
 
+YUNET_LARGE = 80
+YUNET_LARGE_SCORE = 0.6
+"""A face of 80 pixels or more shows enough to score .6; what scores less at that size is a cat or a wall."""
+
+
 class YunetFaces(_FaceDetector):
     """OpenCV Zoo's YuNet, BGR 0..255, any size; faces of roughly 10 to 300 shown pixels."""
 
@@ -122,6 +127,11 @@ class YunetFaces(_FaceDetector):
         self.model_id = model_id(YUNET, path)
         self._network = OnnxNetwork(path, threads)
         self._score = score
+
+    def detect(self, pixels: np.ndarray) -> list[Box]:
+        """Faces in `pixels`, uint8 RGB (H, W, 3); see `Detector.detect`."""
+        boxes = super().detect(pixels)
+        return [box for box in boxes if box.score >= YUNET_LARGE_SCORE or box.x1 - box.x0 < YUNET_LARGE]
 
     def views(self, height: int, width: int) -> list[View]:
         """Once small (for faces that fill the picture), once at full size, once enlarged."""
