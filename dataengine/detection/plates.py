@@ -73,8 +73,8 @@ class PlatedetPlates(_PlateNetwork):
 
     window = (640, 640)
     overlap = 96
-    tiles = (1, 2, 4)
-    max_scale = (1.5, 1.0, 1.0)
+    tiles = (1, 3, 5)
+    max_scale = (1.5, 0.8, 0.8)
 
     def __init__(self, threads: int = 1, score: float = 0.2) -> None:
         path = find_file(PLATEDET)
@@ -96,8 +96,8 @@ class LpdYunetPlates(_PlateNetwork):
 
     window = (240, 320)
     overlap = 48
-    tiles = (1, 2, 4, 8)
-    max_scale = (2.0, 1.0, 1.0, 1.0)
+    tiles = (1, 2, 4, 7)
+    max_scale = (2.0, 1.0, 0.9, 0.9)
 
     def __init__(self, threads: int = 1, score: float = 0.3) -> None:
         path = find_file(LPD_YUNET)
