@@ -10,6 +10,7 @@ import fnmatch
 import os
 import posixpath
 import re
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from urllib.parse import urlsplit
 import fsspec
 
 from dataengine.catalog.metadata import METADATA_FILES, Metadata, read_metadata
-from dataengine.errors import ConfigError, EngineError
+from dataengine.errors import ConfigError, EngineError, SourceGoneError
 
 IMAGE_EXTENSIONS = frozenset(
     {
@@ -31,9 +32,8 @@ IMAGE_EXTENSIONS = frozenset(
 SCHEMES = frozenset({"", "file", "local", "memory", "s3", "s3a", "gs", "gcs", "az", "abfs"})
 """Everything else is refused: `pipe:` and `ssh` run commands, `http` hides what it fetches and can't list."""
 
-
 RETRY_PAUSES = (1.0, 2.0, 4.0)
-"""Seconds between tries when a remote source doesn't answer."""
+"""Seconds between tries when a source doesn't answer."""
 
 
 @dataclass(frozen=True)
@@ -107,14 +107,22 @@ def read_source(source: str, path: str, base: str) -> bytes:
     if path.startswith("/") or ".." in path.split("/"):
         raise EngineError(f"{path}: not a path inside {source}")
     place = _root_of(source, base)
-    try:
-        if place.local:
-            return Path(place.disk_path(path)).read_bytes()
-        return bytes(place.fs.cat_file(posixpath.join(place.root, path)))
-    except FileNotFoundError as error:
-        raise EngineError(f"{source}: {path} is gone; put it back or run ingest again") from error
-    except OSError as error:
-        raise EngineError(f"{source}: {path} can't be read ({error.strerror or error})") from error
+    for pause in (*RETRY_PAUSES, None):
+        try:
+            if place.local:
+                return Path(place.disk_path(path)).read_bytes()
+            return bytes(place.fs.cat_file(posixpath.join(place.root, path)))
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+            if place.local and not Path(place.root).is_dir():
+                # An unmounted disk must stop the run, not turn every image of it into a rejected row.
+                raise EngineError(f"{source} can't be reached; mount it or put it back, then run again") from error
+            reason = "is gone" if isinstance(error, FileNotFoundError) else "can't be read"
+            raise SourceGoneError(f"{path} {reason}; put it back or run ingest again") from error
+        except OSError as error:
+            if pause is None:
+                raise EngineError(f"{source} can't be reached ({error.strerror or error}); run again later") from error
+            time.sleep(pause)
+    raise AssertionError("unreachable")
 
 
 def _described(source: str, path: str, metadata: Metadata) -> SourceInput:
