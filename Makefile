@@ -6,7 +6,8 @@ STAMP := $(VENV)/.installed
 DEMO ?= demo-home
 # Ray writes an auth token into HOME; tests get one of their own.
 TEST_HOME := $(CURDIR)/.test-home
-PYTEST = HOME="$(TEST_HOME)" "$(BIN)/python" -m pytest
+# OpenMP threads that spin stand in the way of everything else on a small machine.
+PYTEST = HOME="$(TEST_HOME)" OMP_WAIT_POLICY=PASSIVE "$(BIN)/python" -m pytest
 
 .PHONY: setup demo test test-all check format clean
 

@@ -51,7 +51,9 @@ def _groups(boxes: np.ndarray) -> list[tuple[list[float], float, int]]:
     Members are compared with the group's best box, not with its growing union: otherwise a row of faces
     would chain into one box across the picture.
     """
-    order = np.lexsort((boxes[:, 1], boxes[:, 0], -boxes[:, 4]))
+    # Of equal scores the larger box leads, so that it takes its own fragments in; the rest makes ties stable.
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    order = np.lexsort((boxes[:, 3], boxes[:, 2], boxes[:, 1], boxes[:, 0], -areas, -boxes[:, 4]))
     free = np.ones(len(boxes), dtype=bool)
     groups = []
     for best in order:
