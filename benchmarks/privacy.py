@@ -136,7 +136,7 @@ def main() -> None:
     results = {folder.name: measure(arguments.kind, folder) for folder in arguments.folders}
     sizes = [f"{low}-{high}" if high < 100_000 else f"{low}+" for low, high in SIZES]
     print(
-        f"{'data':12} {'detector':20} {'found':>6} {'hidden':>6} " + " ".join(f"{s:>6}" for s in sizes),
+        f"{'data':12} {'detector':24} {'found':>6} {'hidden':>6} " + " ".join(f"{s:>6}" for s in sizes),
         end="",
     )
     print(f" {'false/im':>8} {'s/im':>6}")
@@ -147,7 +147,7 @@ def main() -> None:
             cells = [row["found"], row["recall"], *by_size.values()]
             text = " ".join("     -" if cell is None else f"{cell:6.3f}" for cell in cells)
             print(
-                f"{folder:12} {detector:20} {text} {row['false_boxes_per_image']:8}",
+                f"{folder:12} {detector:24} {text} {row['false_boxes_per_image']:8}",
                 f"{row['seconds_per_image']:5}",
             )
     if arguments.json:

@@ -73,6 +73,14 @@ def test_a_face_in_a_corner_of_a_big_picture_is_found(faces: list[Detector]) -> 
     assert boxes and boxes[0].x1 - boxes[0].x0 < 200
 
 
+def test_dlib_alone_finds_faces_of_50_pixels_in_a_big_picture() -> None:
+    with Image.open(package_file("skimage", "data", "astronaut.png")) as image:
+        small = np.asarray(image.convert("RGB").resize((280, 280), Image.Resampling.LANCZOS))
+    pixels = np.full((1500, 2250, 3), 110, dtype=np.uint8)
+    pixels[900:1180, 1700:1980] = small
+    assert at(DlibFaces.alone().detect(pixels), 1821, 967)
+
+
 @pytest.mark.parametrize(
     "parts",
     [
