@@ -75,6 +75,17 @@ _REGISTRY = (
         "EfficientNet-Lite0 + light neck, 512 px: runs on a laptop, ships with the package",
     ),
     KnownCheckpoint(
+        "mobile_sam",
+        "tiny_vit",
+        "mobile_sam.pt",
+        # The file's last commit: a branch could move to another file under the same name.
+        "https://github.com/ChaoningZhang/MobileSAM/raw/f706ad9c4eb7f219c00d9050e46328518ffb65d2/weights/mobile_sam.pt",
+        "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
+        "Apache-2.0",
+        40_728_226,
+        "MobileSAM: TinyViT distilled from ViT-H, the paper's decoder",
+    ),
+    KnownCheckpoint(
         "sam_vit_b",
         "vit_b",
         "sam_vit_b_01ec64.pth",
@@ -199,6 +210,8 @@ def _guess(state: dict[str, torch.Tensor], path: Path) -> str:
     """The architecture of a file without a card, from the shape of its encoder."""
     if "image_encoder.net._conv_stem.weight" in state:
         return "nano"
+    if "image_encoder.patch_embed.seq.0.c.weight" in state:
+        return "tiny_vit"
     width = state["image_encoder.pos_embed"].shape[-1] if "image_encoder.pos_embed" in state else 0
     widths = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
     if width not in widths:

@@ -16,6 +16,7 @@ from dataengine.model.image_encoder import ImageEncoderViT
 from dataengine.model.mask_decoder import MaskDecoder
 from dataengine.model.nano import NanoEncoder
 from dataengine.model.prompt_encoder import PromptEncoder
+from dataengine.model.tiny_vit import TinyViTEncoder
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
@@ -100,6 +101,7 @@ def _vit(width: int, depth: int, heads: int, global_blocks: tuple[int, ...]) -> 
 
 _ENCODERS: dict[str, Callable[[], nn.Module]] = {
     "nano": NanoEncoder,
+    "tiny_vit": TinyViTEncoder,
     "vit_b": _vit(768, 12, 12, (2, 5, 8, 11)),
     "vit_l": _vit(1024, 24, 16, (5, 11, 17, 23)),
     "vit_h": _vit(1280, 32, 16, (7, 15, 23, 31)),

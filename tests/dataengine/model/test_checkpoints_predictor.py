@@ -36,7 +36,7 @@ def test_the_bundled_model_loads_and_its_card_is_true(nano: tuple[Sam, Checkpoin
 def test_the_registry_says_what_is_not_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("DATAENGINE_MODELS", raising=False)
     assert {s.checkpoint.name: s.here for s in known_checkpoints()} == {
-        "nano": True, "sam_vit_b": False, "sam_vit_l": False, "sam_vit_h": False
+        "nano": True, "mobile_sam": False, "sam_vit_b": False, "sam_vit_l": False, "sam_vit_h": False
     }  # fmt: skip
     with pytest.raises(EngineError, match=r"not here: download https://.*sam_vit_b_01ec64.pth"):
         load_model("sam_vit_b")
