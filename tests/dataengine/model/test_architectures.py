@@ -109,9 +109,9 @@ def test_nano_features_and_embedding() -> None:
 
 
 def test_unknown_architecture_is_one_line() -> None:
-    with pytest.raises(EngineError, match="nano, vit_b, vit_l, vit_h"):
+    with pytest.raises(EngineError, match="nano, tiny_vit, vit_b, vit_l, vit_h"):
         build_sam("vit_g")
-    assert ARCHITECTURES == ("nano", "vit_b", "vit_l", "vit_h")
+    assert ARCHITECTURES == ("nano", "tiny_vit", "vit_b", "vit_l", "vit_h")
 
 
 def test_pixel_statistics_are_not_saved() -> None:

@@ -75,6 +75,13 @@ def test_a_pth_without_a_card_is_recognised_by_its_shapes(nano: tuple[Sam, Check
     assert card.sha256 == sha256_of(path)
 
 
+def test_a_mobile_sam_file_is_recognised_by_its_keys(tmp_path: Path) -> None:
+    torch.save(build_sam("tiny_vit").state_dict(), tmp_path / "mobile.pt")
+    sam, card = load_model(tmp_path / "mobile.pt")
+    assert (card.architecture, card.image_size, card.embedding_size) == ("tiny_vit", 1024, 64)
+    assert sam.encode_images([np.zeros((30, 40, 3), np.uint8)]).shape == (1, 256, 64, 64)
+
+
 @pytest.mark.parametrize("change", ["missing", "unexpected", "shape", "alien"])
 def test_wrong_keys_are_one_line(nano: tuple[Sam, CheckpointCard], tmp_path: Path, change: str) -> None:
     state = dict(nano[0].state_dict())
