@@ -24,9 +24,18 @@ from dataengine.model.sam import ARCHITECTURES, Sam, build_sam
 from schemas.records import CheckpointCard
 
 MODELS_FOLDER = "DATAENGINE_MODELS"
-"""Environment variable: a folder that holds checkpoint files under their published names."""
+"""Environment variable: folders (separated as in PATH) that hold model files under their published names."""
+
+CACHE = Path(".cache") / "dataengine" / "models"
+"""Inside the home folder: where `models pull` puts files, and what is searched last."""
 
 _META = "https://dl.fbaipublicfiles.com/segment_anything/"
+
+
+def model_folders() -> list[Path]:
+    """Where model files are looked for, first match wins; the last is where they are pulled to."""
+    named = [Path(folder).expanduser() for folder in os.environ.get(MODELS_FOLDER, "").split(os.pathsep) if folder]
+    return [*named, Path.home() / CACHE]
 
 
 @dataclass(frozen=True)
@@ -46,8 +55,7 @@ class KnownCheckpoint:
         """The file on this machine, or None."""
         bundled = Path(str(resources.files("dataengine.model"))) / "weights"
         folders = [bundled] if self.source == "bundled" else []
-        if os.environ.get(MODELS_FOLDER):
-            folders.append(Path(os.environ[MODELS_FOLDER]))
+        folders += model_folders()
         return next((path for folder in folders if (path := folder / self.file_name).is_file()), None)
 
 
@@ -177,7 +185,8 @@ def _path_of(known: KnownCheckpoint) -> Path:
     path = known.find()
     if path is None:
         raise EngineError(
-            f"model {known.name!r} is not here: download {known.source} and set {MODELS_FOLDER} to its folder"
+            f"model {known.name!r} is not here: run `dataengine models pull {known.name}`, "
+            f"or put {known.file_name} into a folder that {MODELS_FOLDER} names"
         )
     return path
 

@@ -90,7 +90,9 @@ def _stand_ins() -> Iterator[None]:
     """Minimal `torchvision` and `timm` while the block runs, each only where the real one is missing."""
     boxes = _module("torchvision.ops.boxes", batched_nms=_batched_nms, box_area=_box_area)
     functional = _module("torchvision.transforms.functional", resize=_resize, to_pil_image=Image.fromarray)
-    layers = _module("timm.models.layers", DropPath=_DropPath, to_2tuple=_to_2tuple, trunc_normal_=nn.init.trunc_normal_)
+    layers = _module(
+        "timm.models.layers", DropPath=_DropPath, to_2tuple=_to_2tuple, trunc_normal_=nn.init.trunc_normal_
+    )
     registry = _module("timm.models.registry", register_model=lambda function: function)
     parents = ["torchvision", "torchvision.ops", "torchvision.transforms", "timm", "timm.models"]
     modules = {module.__name__: module for module in (*map(_module, parents), boxes, functional, layers, registry)}

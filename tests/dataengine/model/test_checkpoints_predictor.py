@@ -1,6 +1,7 @@
 """Checkpoints are checked before they are trusted; the predictor answers in the image's own pixels."""
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -35,13 +36,14 @@ def test_the_bundled_model_loads_and_its_card_is_true(nano: tuple[Sam, Checkpoin
 
 def test_the_registry_says_what_is_not_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("DATAENGINE_MODELS", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert {s.checkpoint.name: s.here for s in known_checkpoints()} == {
         "nano": True, "mobile_sam": False, "sam_vit_b": False, "sam_vit_l": False, "sam_vit_h": False
     }  # fmt: skip
-    with pytest.raises(EngineError, match=r"not here: download https://.*sam_vit_b_01ec64.pth"):
+    with pytest.raises(EngineError, match=r"run `dataengine models pull sam_vit_b`, or put sam_vit_b_01ec64.pth"):
         load_model("sam_vit_b")
     (tmp_path / "sam_vit_b_01ec64.pth").write_bytes(b"not the real one")
-    monkeypatch.setenv("DATAENGINE_MODELS", str(tmp_path))
+    monkeypatch.setenv("DATAENGINE_MODELS", os.pathsep.join([str(tmp_path / "none"), str(tmp_path)]))
     assert any(status.here for status in known_checkpoints() if status.checkpoint.name == "sam_vit_b")
     with pytest.raises(EngineError, match="sha256"):
         load_model("sam_vit_b")
