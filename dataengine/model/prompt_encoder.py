@@ -57,7 +57,7 @@ class PromptEncoder(nn.Module):
             batch = len(masks) if masks is not None else 1
             sparse = self.no_mask_embed.weight.new_zeros(batch, 0, self.width)
         else:
-            sparse = self._embed(coords, kinds)
+            sparse = self.embed_points(coords, kinds)
         if masks is not None:
             return sparse, self.mask_downscaling(masks)
         return sparse, self.no_mask_embed.weight.reshape(1, -1, 1, 1)
@@ -89,7 +89,8 @@ class PromptEncoder(nn.Module):
             return None, None
         return torch.cat(parts, dim=1), torch.cat([kind.long() for kind in kinds], dim=1)
 
-    def _embed(self, coords: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor:
+    def embed_points(self, coords: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor:
+        """Coordinates (B, T, 2) xy of the input frame and their kinds, int64 (B, T), as labelled above."""
         # + 0.5: coordinates name a pixel, the encoding wants its centre. Division before the cast to
         # float32 keeps the precision of float64 coordinates, as the public code does.
         places = self.pe_layer(((coords + 0.5) / self.image_size).to(self.no_mask_embed.weight.dtype))

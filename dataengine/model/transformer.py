@@ -134,7 +134,7 @@ class Attention(nn.Module):
             folded = torch.einsum("bhtd,hdc->bhtc", k, self._by_head(self.q_proj.weight)).flatten(1, 2)
             shift = torch.einsum("bhtd,hd->bht", k, self.q_proj.bias.unflatten(0, (heads, -1))).flatten(1)
             scores = torch.baddbmm(shift[..., None], folded, placed.transpose(1, 2))
-            scores = scores.unflatten(1, (heads, tokens))
+            scores = scores.unflatten(1, (heads, -1))
         weights = torch.softmax(scores, dim=2).flatten(1, 2)
         rows = self.out_proj.weight.unflatten(1, (heads, -1)).permute(1, 2, 0)
         written = torch.einsum("bhtd,hdc->bhtc", v, rows)
