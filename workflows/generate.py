@@ -38,8 +38,6 @@ from workflows.progress import Bar
 BUILDER_DEATHS = 32
 """A shard whose builder dies this often is given up: each death past the third has quarantined one image."""
 CAREFUL_AFTER = 2
-PASSIVE_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
-"""OpenMP's threads spin at every barrier by default; one busy neighbour on a core made that ten times slower."""
 SPARE_BYTES_PER_PIXEL = 0.75
 """Disk that a released pixel may take, in its journal and its shard together, at quality 95."""
 
@@ -214,7 +212,6 @@ class _Run:
         each = generators // builders
         gpu = self._job.device == "cuda"
         options: dict[str, Any] = {"num_gpus": 1, "num_cpus": 1} if gpu else {"num_cpus": 0}
-        options["runtime_env"] = {"env_vars": PASSIVE_THREADS}
         groups: list[PlacementGroup] = []
 
         def create() -> Any:

@@ -15,6 +15,9 @@ import ray
 from dataengine.errors import EngineError
 from dataengine.runtime import reaper
 
+PASSIVE_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+"""OpenMP's threads spin at every barrier by default; one busy neighbour on a core made that ten times slower.
+On a cluster, `ray start` sets the same (cluster.yaml)."""
 LOCAL_STORE_BYTES = 1 << 30
 """Object store of a local Ray: a few decoded images in flight (6000x8000 is 144 MB), not a dataset."""
 
@@ -29,6 +32,8 @@ def ray_session(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    # By inheritance and not as a runtime_env: with one, Ray 2.60 can't start workers from a path with a space.
+    os.environ.update(PASSIVE_THREADS | os.environ)
     # Ray's own lines would tear the progress bar; errors still come through our outcomes.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS", "1")

@@ -27,9 +27,7 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "workflows.cli", *map(str, arguments)]
 
 
-def run_cli(
-    *arguments: object, expect: int = 0, extra_env: dict[str, str] | None = None, timeout: float = 240
-) -> str:
+def run_cli(*arguments: object, expect: int = 0, extra_env: dict[str, str] | None = None, timeout: float = 240) -> str:
     """Runs the command; fails the test unless it exits with `expect`. Returns stdout and stderr."""
     done = subprocess.run(
         command(*arguments),

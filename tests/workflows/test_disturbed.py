@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import textwrap
 import time
 from collections.abc import Callable
@@ -15,7 +16,9 @@ import pytest
 
 from tests.workflows.conftest import command, run_cli, sets, shard_hashes
 
-SLOW_ENOUGH = 120.0
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+SLOW_ENOUGH = 240.0
 
 
 @pytest.fixture
@@ -190,3 +193,11 @@ def test_an_image_that_kills_its_worker_is_quarantined_by_name(
     mine, theirs = shard_hashes(ingested), shard_hashes(finished_home)
     assert len({path[-13:] for path in mine if mine[path] != theirs[path]}) <= 3
     assert sum(mine[path] == theirs[path] for path in mine) == 6
+
+
+def test_a_virtual_environment_in_a_path_with_a_space(ingested: Path, finished_home: Path, tmp_path: Path) -> None:
+    # Ray builds its workers' command lines from the interpreter's path.
+    link = tmp_path / "with a space"
+    link.symlink_to(sys.prefix)
+    subprocess.run([link / "bin" / "python", *command("generate", ingested)[1:]], check=True, timeout=SLOW_ENOUGH)
+    assert shard_hashes(ingested) == shard_hashes(finished_home)

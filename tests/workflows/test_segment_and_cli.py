@@ -77,9 +77,7 @@ def test_everything_draws_a_picture(astronaut_png: Path, tmp_path: Path) -> None
         (("--mask", "nowhere.png"), "no such file"),
     ],
 )
-def test_a_wrong_prompt_is_one_line(
-    disc: tuple[Path, np.ndarray], arguments: tuple[str, ...], words: str
-) -> None:
+def test_a_wrong_prompt_is_one_line(disc: tuple[Path, np.ndarray], arguments: tuple[str, ...], words: str) -> None:
     text = run_cli("segment", disc[0], *arguments, expect=2)
     assert words in text and "Traceback" not in text
 
