@@ -35,7 +35,7 @@ PHOTOS = {
     "china.jpg": ("sklearn", "datasets", "images"),
     "flower.jpg": ("sklearn", "datasets", "images"),
 }
-GRIDS = {(0.1, 0): 20, (0.1, 1): 14, (0.1, 2): 12, (0.4, 0): 12, (0.4, 1): 8, (0.4, 2): 8}
+GRIDS = {(0.1, 0): 20, (0.1, 1): 17, (0.1, 2): 15, (0.4, 0): 12, (0.4, 1): 9, (0.4, 2): 8}
 """`points_per_side` by (share that passes, crop layers): enough for 50 records, few enough for a test."""
 
 ROUNDING = 1e-5
@@ -103,7 +103,7 @@ def _thresholds(sam: Sam, pixels: np.ndarray, official: AutomaskSettings, share:
         thresholds = _between(iou, middle), _between(stability, middle)
         passing = float(np.mean((iou > thresholds[0]) & (stability >= thresholds[1])))
         low, high = (middle, high) if passing > share else (low, middle)
-    assert passing == pytest.approx(share, abs=0.02)
+    assert passing == pytest.approx(share, abs=0.03)
     return {"pred_iou_thresh": thresholds[0], "stability_score_thresh": thresholds[1]}
 
 
