@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import io
 import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from dataengine.errors import RejectedImageError
-
-_PILLOW = threading.RLock()
-"""Pillow's truncation and bomb settings are global to the process; one decode at a time changes them."""
 
 _DEEP_MODES = {"I", "I;16", "I;16L", "I;16B", "I;16N", "F"}
 
@@ -38,7 +32,7 @@ def decode(data: bytes, max_megapixels: float) -> DecodedImage:
     """
     if not data:
         raise RejectedImageError("empty file")
-    with _strict_pillow():
+    with _STRICT_PILLOW:
         try:
             with Image.open(io.BytesIO(data)) as image:
                 _check_header(image, max_megapixels)
@@ -59,19 +53,35 @@ def decode(data: bytes, max_megapixels: float) -> DecodedImage:
     return DecodedImage(np.ascontiguousarray(upright), name)
 
 
-@contextmanager
-def _strict_pillow() -> Iterator[None]:
-    """Pillow with its defaults, whatever other libraries set: face_recognition lets half a photo pass."""
-    with _PILLOW, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        truncated, bomb = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
-        ImageFile.LOAD_TRUNCATED_IMAGES = False
-        # Our own check of the header replaces Pillow's, whose limit is below 300 megapixels.
-        Image.MAX_IMAGE_PIXELS = None
-        try:
-            yield
-        finally:
-            ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = truncated, bomb
+class _StrictPillow:
+    """Pillow with its defaults, whatever other libraries set: face_recognition lets half a photo pass.
+
+    The settings are the whole process's, and images are decoded on several threads: the first one in
+    changes them, the last one out puts them back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before: tuple[bool, int | None] = (False, None)
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = (ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS)
+                ImageFile.LOAD_TRUNCATED_IMAGES = False
+                # Our own check of the header replaces Pillow's, whose limit is below 300 megapixels.
+                Image.MAX_IMAGE_PIXELS = None
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = self._before
+
+
+_STRICT_PILLOW = _StrictPillow()
 
 
 def _check_header(image: Image.Image, max_megapixels: float) -> None:

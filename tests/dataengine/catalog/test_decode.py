@@ -175,3 +175,27 @@ def test_the_limit_is_the_configs_and_not_pillows(photo: Image.Image) -> None:
     image = Image.new("L", (15_000, 12_500))  # 187.5 megapixels: Pillow alone calls this a bomb
     assert decode(encoded(image, "PNG"), 200).pixels.shape == (12_500, 15_000, 3)
     assert "too large" in reason(encoded(photo, "PNG"), 0.009)
+
+
+def test_threads_decode_side_by_side_and_leave_pillow_as_it_was() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG")
+    whole, half = buffer.getvalue(), buffer.getvalue()[: buffer.tell() // 2]
+
+    def read(number: int) -> bool:
+        try:
+            return decode(half if number % 2 else whole, 300).pixels.shape == (300, 400, 3)
+        except RejectedImageError:
+            return False
+
+    before = (ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS)
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            assert list(threads.map(read, range(200))) == [number % 2 == 0 for number in range(200)]
+        assert (True, before[1]) == (ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS)
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before[0]
