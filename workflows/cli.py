@@ -174,12 +174,42 @@ def segment(
     out.print(f"{len(records)} mask(s): {written}", highlight=False, soft_wrap=True)
 
 
-@app.command()
-def models() -> None:
+models_app = typer.Typer(invoke_without_command=True, help="Known checkpoints and detectors; `pull` fetches one.")
+app.add_typer(models_app, name="models")
+
+
+@models_app.callback()
+def models(context: typer.Context) -> None:
     """Known checkpoints and detectors: size, licence, sha256, here or not."""
     from workflows.tables import models_table
 
-    out.print(models_table())
+    if context.invoked_subcommand is None:
+        out.print(models_table())
+
+
+@models_app.command()
+def pull(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name that `dataengine models` lists.")],
+    folder: Annotated[Path | None, typer.Option("--to", help="Folder; default ~/.cache/dataengine/models.")] = None,
+) -> None:
+    """Download a model, resumed where it stopped, checked against its sha256."""
+    from dataengine.model.download import pull as download
+    from workflows.progress import Bar
+
+    bar: Bar | None = None
+
+    def show(done: int, total: int | None) -> None:
+        nonlocal bar
+        if bar is None:
+            bar = Bar(out, name, total or 0, done=done, unit="bytes").__enter__()
+        bar.update(done)
+
+    try:
+        path = download(name, folder, show)
+    finally:
+        if bar is not None:
+            bar.__exit__(None, None, None)
+    out.print(str(path), highlight=False, soft_wrap=True)
 
 
 def main() -> NoReturn:

@@ -27,7 +27,7 @@ from dataengine.home.owner import Owner
 from dataengine.home.plan import Plan, inputs_hash, write_segment
 from dataengine.home.units import commit, committed, records
 from dataengine.model.checkpoints import load_model
-from dataengine.runtime.cluster import cores, gpu_count, ray_session
+from dataengine.runtime.cluster import cores, gpu_count, gpu_kind, ray_session
 from dataengine.runtime.pool import ActorPool, Outcome
 from schemas import GENERATE_PLAN_SCHEMA, CommitRecord, ShardPlan
 from schemas.jobs import GenerateJob
@@ -120,10 +120,7 @@ def _device_class(device: str) -> str:
     """The kind of arithmetic: results differ between GPU generations and CPU instruction sets."""
     import torch
 
-    if device == "cuda":
-        major, minor = torch.cuda.get_device_capability() if torch.cuda.is_available() else (0, 0)
-        return f"cuda sm_{major}{minor}"
-    return f"cpu {torch.backends.cpu.get_cpu_capability()}"
+    return f"cuda {gpu_kind()}" if device == "cuda" else f"cpu {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _require_catalog(home: Home) -> None:

@@ -18,6 +18,7 @@ from dataengine.runtime import reaper
 PASSIVE_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 """OpenMP's threads spin at every barrier by default; one busy neighbour on a core made that ten times slower.
 On a cluster, `ray start` sets the same (cluster.yaml)."""
+GPU_SECONDS = 600.0
 LOCAL_STORE_BYTES = 1 << 30
 """Object store of a local Ray: a few decoded images in flight (6000x8000 is 144 MB), not a dataset."""
 
@@ -75,6 +76,24 @@ def _start_reaper() -> Callable[[], None]:
 def gpu_count() -> int:
     """GPUs that the running Ray session knows."""
     return int(ray.cluster_resources().get("GPU", 0))
+
+
+def gpu_kind() -> str:
+    """Compute capability of the cluster's GPUs, such as `sm_90`, asked on a node that has one.
+
+    Raises EngineError when no GPU gets free in time.
+    """
+
+    def ask() -> str:
+        import torch
+
+        major, minor = torch.cuda.get_device_capability()
+        return f"sm_{major}{minor}"
+
+    try:
+        return str(ray.get(ray.remote(num_cpus=0, num_gpus=1)(ask).remote(), timeout=GPU_SECONDS))
+    except ray.exceptions.GetTimeoutError as error:
+        raise EngineError(f"waited {GPU_SECONDS:.0f} s for a free GPU; other work on the cluster holds them") from error
 
 
 def cores() -> int:
