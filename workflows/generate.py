@@ -38,7 +38,7 @@ from workflows.progress import Bar
 BUILDER_DEATHS = 32
 """A shard whose builder dies this often is given up: each death past the third has quarantined one image."""
 CAREFUL_AFTER = 2
-SPARE_BYTES_PER_PIXEL = 0.75
+BYTES_PER_PIXEL = 1.0
 """Disk that a released pixel may take, in its journal and its shard together, at quality 95."""
 
 
@@ -178,7 +178,7 @@ class _Run:
             self._count(summary, record)
         before = self._in_shards
         if todo:
-            self._require_room(before)
+            require_room(self._home, self._plan.rows - before, self._plan.rows)
             self._build(todo, summary, console)
         summary.images_now = self._in_shards - before
         summary.seconds = time.monotonic() - started
@@ -271,26 +271,24 @@ class _Run:
             images, masks = images + state.get("images", 0), masks + state.get("masks", 0)
         bar.update(images, f"{masks / images:.1f} masks/image" if images else "")
 
-    def _require_room(self, done: int) -> None:
-        """Refuses to start a run that the local disk can't hold."""
-        if not self._home.storage.is_local:
-            return
-        side = self._job.shards.short_side
-        needed = int((self._plan.rows - done) * side * side * 1.5 * SPARE_BYTES_PER_PIXEL)
-        small = int(1.5 * self._catalog_bytes() * (self._plan.rows - done) / max(1, self._plan.rows))
-        free = shutil.disk_usage(self._home.storage.local_path("")).free
-        if min(needed, small) > free:
-            raise EngineError(
-                f"{self._home.storage.url}: about {min(needed, small) / 1e9:.1f} GB are needed and "
-                f"{free / 1e9:.1f} GB are free; free some, or lower shards.short_side"
-            )
 
-    def _catalog_bytes(self) -> int:
-        total = 0
-        for part in range(self._plan.meta["parts"]):
-            columns = read_columns(self._home.storage.url_of(layout.catalog_part(part)), ["bytes"])
-            total += sum(value or 0 for value in columns["bytes"].to_pylist())
-        return total
+def require_room(home: Home, images: int, planned: int, free: int | None = None) -> None:
+    """Raises EngineError when the home's local disk can't hold `images` more of the `planned` ones.
+
+    `free`: bytes; by default what the disk says. A guess on the safe side: journal and shard together.
+    """
+    if not home.storage.is_local:
+        return
+    free = shutil.disk_usage(home.storage.local_path("")).free if free is None else free
+    megapixels = sum(record.counts["megapixels"] for record in records(home.storage, ingest.WORKFLOW))
+    a_release = 1.5 * home.config.shards.short_side**2
+    pixels = min(images * a_release, 1e6 * (megapixels + 1) * images / max(1, planned))
+    needed = int(pixels * BYTES_PER_PIXEL)
+    if needed > free:
+        raise EngineError(
+            f"{home.storage.url}: about {needed / 1e9:.2f} GB are needed and {free / 1e9:.2f} GB are free; "
+            "make room, or lower shards.short_side"
+        )
 
 
 def _name(unit: int) -> str:

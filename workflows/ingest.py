@@ -190,9 +190,10 @@ class _Run:
 
     def _commit(self, unit: int) -> None:
         rows = self._mark_duplicates([record for _, record in sorted(self._rows.pop(unit).items())])
-        counts = {"ok": 0, "rejected": 0, "duplicate": 0}
+        counts, pixels = {"ok": 0, "rejected": 0, "duplicate": 0}, 0
         for row in rows:
             counts[row.status] += 1
+            pixels += (row.width or 0) * (row.height or 0) if row.status == "ok" else 0
             self._summary.counts[row.status] += 1
             if row.status != "ok" and len(self._summary.reasons) < 1000:
                 self._summary.reasons.append(row)
@@ -208,7 +209,7 @@ class _Run:
             inputs=inputs_hash(self._plan.read(unit)),
             fingerprint=fingerprint(self._plan.meta["facts"]),
             objects=[stored],
-            counts=counts,
+            counts={**counts, "megapixels": round(pixels / 1e6)},
             seconds=round(time.monotonic() - self._started, 3),
             owner_epoch=self._owner.epoch,
         )

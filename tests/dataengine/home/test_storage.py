@@ -3,40 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
-from collections.abc import Iterator
 
 import pytest
 
 from dataengine.errors import ConfigError, EngineError
 from dataengine.home.storage import Storage
-
-
-@pytest.fixture(scope="module")
-def s3_url() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    before = {name: os.environ.get(name) for name in _S3_ENVIRONMENT}
-    os.environ.update(_S3_ENVIRONMENT | {"AWS_ENDPOINT_URL": f"http://{host}:{port}"})
-    import s3fs
-
-    s3fs.S3FileSystem().mkdir("bucket")
-    yield "s3://bucket/home"
-    server.stop()
-    for name, value in before.items():
-        os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-    os.environ.pop("AWS_ENDPOINT_URL", None)
-
-
-_S3_ENVIRONMENT = {
-    "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "test",
-    "AWS_DEFAULT_REGION": "us-east-1",
-}
 
 
 @pytest.fixture(params=["local", "s3"])
