@@ -110,7 +110,7 @@ class Storage:
             part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
             _write_durably(part, data)
             part.replace(target)
-            _sync_folder(target.parent)
+            sync(target.parent)
         else:
             self._fs.pipe_file(self.full(path), data)
 
@@ -126,7 +126,7 @@ class Storage:
                 return False
             finally:
                 part.unlink()
-            _sync_folder(target.parent)
+            sync(target.parent)
             return True
         if self.exists(path):
             return False
@@ -161,9 +161,9 @@ class Storage:
             part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
             try:
                 yield part
-                _sync_file(part)
+                sync(part)
                 part.replace(target)
-                _sync_folder(target.parent)
+                sync(target.parent)
             finally:
                 part.unlink(missing_ok=True)
         else:
@@ -177,7 +177,7 @@ class Storage:
         if self.is_local:
             target = self._prepare(final)
             Path(self.full(attempt)).replace(target)
-            _sync_folder(target.parent)
+            sync(target.parent)
         else:
             self._fs.cp_file(self.full(attempt), self.full(final))
             self._fs.rm_file(self.full(attempt))
@@ -209,16 +209,8 @@ def _write_durably(path: Path, data: bytes) -> None:
         os.fsync(sink.fileno())
 
 
-def _sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync_folder(path: Path) -> None:
-    # A rename is durable only once the folder that holds the name is.
+def sync(path: Path) -> None:
+    """Makes a file's bytes, or a folder's names, durable: a rename is only once its folder is."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

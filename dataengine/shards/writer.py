@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from dataengine.home.storage import sync
 from dataengine.shards.finished import FinishedImage
 from dataengine.shards.names import file_names, key_of
 from dataengine.shards.tables import TableWriter, image_row, masks_columns
@@ -120,7 +121,7 @@ def write_shard(directory: Path, plan: ShardPlan, finished: Iterable[FinishedIma
         for stream in (tar, masks, images):
             stream.flush()
             os.fsync(stream.fileno())
-    _sync_folder(directory)
+    sync(directory)
     return ShardFiles(paths[0], paths[1], paths[2], counts)
 
 
@@ -169,12 +170,3 @@ def _write_all(
     if planned != len(plan.image_ids):
         raise ValueError(f"{plan.name}: {planned} of {len(plan.image_ids)} planned images have an outcome")
     return ShardCounts(planned, ok, mask_count, faces, plates)
-
-
-def _sync_folder(path: Path) -> None:
-    # A new file's name is durable only once its folder is.
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
