@@ -17,7 +17,7 @@ from dataengine.privacy.audit import blurred_share, detail_left
 from schemas import ImageRecord
 from tests.workflows.conftest import run_cli
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

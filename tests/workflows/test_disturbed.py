@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from dataengine.runtime import reaper
 from tests.workflows.conftest import command, run_cli, sets, shard_hashes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -38,17 +39,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) ->
 
 
 def descendants(pid: int) -> list[int]:
-    text = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
-    children: dict[int, list[int]] = {}
-    for line in text.splitlines():
-        child, parent = map(int, line.split())
-        children.setdefault(parent, []).append(child)
-    found, queue = [], [pid]
-    while queue:
-        below = children.get(queue.pop(), [])
-        found += below
-        queue += below
-    return found
+    return list(reaper.descendants(pid, reaper.processes()))
 
 
 def named(pids: list[int], name: str) -> list[int]:
