@@ -36,6 +36,7 @@ from dataengine.model.checkpoints import load_model
 from dataengine.runtime.pool import ActorPool, Outcome
 from dataengine.shards.finish import finish_image, unfinished_image
 from dataengine.shards.finished import FinishedImage
+from dataengine.shards.names import file_names
 from dataengine.shards.release_image import release_size
 from dataengine.shards.verify import verify_shard
 from dataengine.shards.writer import write_shard
@@ -246,7 +247,7 @@ class ShardBuilder:
 
     def _pack(self, plan: ShardPlan, journal: Journal, started: float) -> ShardAttempt:
         attempt_id = f"{plan.name}-{uuid.uuid4().hex[:12]}"
-        finals = layout.shard_files(plan.shard)
+        finals = [f"{layout.SHARDS}/{name}" for name in file_names(plan.shard)]
         blobs = journal.read([str(image_id) for image_id in plan.image_ids])
         with self._storage.attempt_folder([layout.attempt(final, attempt_id) for final in finals]) as folder:
             files = write_shard(folder, plan, (FinishedImage.from_bytes(blob) for blob in blobs))

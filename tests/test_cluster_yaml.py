@@ -35,7 +35,7 @@ def test_a_cpu_head_and_gpu_workers_of_which_one_stays(config: dict[str, Any]) -
     types = config["available_node_types"]
     assert "GPU" not in types[config["head_node_type"]]["resources"]
     workers = [kind for name, kind in types.items() if name != config["head_node_type"]]
-    assert all(kind["resources"]["GPU"] >= 1 and kind["min_workers"] <= 1 for kind in workers)
+    assert all(kind["resources"]["GPU"] >= 1 and kind["min_workers"] == 1 for kind in workers)
 
 
 def test_every_node_gets_the_package_the_detectors_and_the_token(config: dict[str, Any]) -> None:

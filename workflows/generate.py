@@ -17,7 +17,7 @@ import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from rich.console import Console
 
-from dataengine.automask.presets import resolve_settings
+from dataengine.automask.presets import describe_settings, resolve_settings
 from dataengine.catalog.rows import read_columns
 from dataengine.errors import EngineError
 from dataengine.home import Home, layout
@@ -296,10 +296,7 @@ def _name(unit: int) -> str:
 
 
 def _announce(job: GenerateJob, builders: int) -> str:
-    s = job.settings
-    crops = f"{s.crop_layers} crop layers" if s.crop_layers else "no crops"
     return (
         f"model {job.model} ({job.model_sha256[:12]}) on {job.device}, {builders} shard(s) in flight: "
-        f"{s.points_per_side}x{s.points_per_side} points, {crops}, predicted_iou > {s.pred_iou_thresh:g}, "
-        f"stability >= {s.stability_score_thresh:g}, NMS {s.box_nms_thresh:g}"
+        f"{describe_settings(job.settings)}"
     )

@@ -35,15 +35,6 @@ def owners(workflow: str) -> str:
     return f"{UNITS}/{workflow}/owners"
 
 
-def shard_files(shard: int) -> tuple[str, str, str]:
-    """The tar and the two Parquet files of one shard."""
-    return (
-        f"{SHARDS}/sa_{shard:06d}.tar",
-        f"{SHARDS}/masks-{shard:06d}.parquet",
-        f"{SHARDS}/images-{shard:06d}.parquet",
-    )
-
-
 def attempt(final: str, attempt_id: str) -> str:
     """The unfinished name of `final`, on the same file system so that promoting it is a rename."""
     folder, _, name = final.rpartition("/")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dataengine.privacy.blur import hide
+from dataengine.privacy import hidden_boxes, hide
 from dataengine.shards.finished import FinishedImage
 from dataengine.shards.names import key_of
 from dataengine.shards.release_image import encode_jpeg, release_pixels
@@ -29,9 +29,9 @@ def finish_image(
     """
     height, width = pixels.shape[:2]
     released = release_pixels(pixels, size)
-    faces, plates = (record.faces, record.plates) if privacy.mode == "blur" else ([], [])
-    if faces or plates:
-        released = hide(released, [*faces, *plates], (height, width))
+    boxes = hidden_boxes(record, privacy.mode)
+    if boxes:
+        released = hide(released, boxes, (height, width))
     image = ReleaseImage(
         image_id=record.image_id, width=size[1], height=size[0], file_name=f"{key_of(record.image_id)}.jpg"
     )
@@ -41,8 +41,8 @@ def finish_image(
         jpeg=encode_jpeg(released, shards.jpeg_quality),
         sample=SampleRecord(image=image, annotations=masks),
         original_size=(height, width),
-        faces_blurred=len(faces),
-        plates_blurred=len(plates),
+        faces_blurred=len(record.faces) if boxes else 0,
+        plates_blurred=len(record.plates) if boxes else 0,
     )
 
 
