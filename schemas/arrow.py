@@ -33,6 +33,57 @@ INGEST_PLAN_SCHEMA = pa.schema(
 )
 """`plans/ingest-NNN.parquet`: one row an input, one row group a unit (catalog part)."""
 
+ANNOTATED_MASKS_SCHEMA = pa.schema(
+    [
+        ("mask_id", pa.string()),
+        ("image_id", pa.int64()),
+        ("task_id", pa.int64()),
+        ("pass", pa.int32()),
+        ("purpose", pa.string()),
+        ("task_state", pa.string()),
+        ("author", pa.string()),
+        ("source", pa.string()),
+        ("state", pa.string()),
+        ("verdict", pa.string()),
+        ("parent_id", pa.string()),
+        ("model", pa.string()),
+        ("prominence", pa.int32()),
+        ("area", pa.int64()),
+        ("clicks", pa.int32()),
+        ("predicted_iou", pa.float64()),
+        ("edit_iou", pa.float64()),
+        ("active_ms", pa.int64()),
+        ("counted_ms", pa.int64()),
+        ("revisions", pa.int32()),
+        ("created_at", pa.timestamp("ms", tz="UTC")),
+    ]
+)
+"""`masks.parquet` of `dataengine annotations export`: how each mask came to be. `active_ms` is what the page
+claimed, `counted_ms` what the server believed; `edit_iou` is the IoU of the model's mask and the final one;
+`parent_id` names the mask of a rejected pass that this one is a copy of."""
+
+ANNOTATORS_SCHEMA = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("name", pa.string()),
+        ("role", pa.string()),
+        ("masks", pa.int64()),
+        ("images", pa.int64()),
+        ("seconds_per_mask", pa.float64()),
+        ("clicks_per_mask", pa.float64()),
+        ("edit_iou", pa.float64()),
+        ("accepted", pa.int64()),
+        ("rejected", pa.int64()),
+        ("agreement", pa.float64()),
+        ("overlaps", pa.int64()),
+        ("withheld", pa.int64()),
+        ("recall", pa.float64()),
+        ("planted", pa.int64()),
+        ("automation_bias", pa.float64()),
+    ]
+)
+"""`annotators.parquet`: the same figures as the dashboard's."""
+
 GENERATE_PLAN_SCHEMA = pa.schema([("unit", pa.int32()), ("image_id", pa.int64()), ("part", pa.int32())])
 """`plans/generate-NNN.parquet`: one row an image, one row group a unit (shard); `part` is its catalog part."""
 
@@ -96,3 +147,46 @@ MASKS_SCHEMA = pa.schema(
     ]
 )
 """`shards/masks-NNNNNN.parquet`: the annotations of one shard as columns."""
+
+MANIFEST_SCHEMA = pa.schema(
+    [
+        ("shard", pa.int32()),
+        ("image_id", pa.int64()),
+        ("masks", pa.int32()),
+        ("content", pa.string()),
+        ("sha256", pa.string()),
+    ]
+)
+"""`snapshots/NNN/manifest.parquet`: one row an image, one row group a shard. `content` is a
+`schemas.snapshots.ManifestRow` as JSON, `sha256` its hash."""
+
+PROVENANCE_SCHEMA = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("image_id", pa.int64()),
+        ("mask", pa.string()),
+        ("revision", pa.int32()),
+        ("stage", pa.string()),
+        ("task", pa.int64()),
+        ("annotator", pa.string()),
+        ("reviewer", pa.string()),
+        ("source", pa.string()),
+        ("model", pa.string()),
+        ("points", pa.list_(pa.list_(pa.float64(), 3))),
+        ("box", pa.list_(pa.float64(), 4)),
+        ("clicks", pa.int32()),
+        ("active_ms", pa.int64()),
+        ("predicted_iou", pa.float64()),
+        ("score", pa.float64()),
+        ("suggestion", pa.string()),
+        ("edit_iou", pa.float64()),
+        ("prominence", pa.int32()),
+        ("group", pa.bool_()),
+        ("exhaustive", pa.bool_()),
+    ]
+)
+"""`snapshots/NNN/provenance-NNNNNN.parquet`: how each mask of one shard came about; `id` is the mask's in the shard.
+
+`annotator` and `reviewer` are pseudonyms, `points` rows of x, y, label in the release frame, `suggestion` the
+run lengths (of the mask's size) of what the model offered, `edit_iou` its IoU with what the person made of it.
+`predicted_iou` is the model's for its suggestion, null where none had a part; the sample's JSON says 1 there."""

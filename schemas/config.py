@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from schemas.schedule import EngineSchedule
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Precision = Literal["exact", "bf16"]
@@ -33,6 +36,8 @@ class GenerateConfig(Section):
 
     preset: Literal["auto", "official", "sa-1b"] = "auto"
     precision: Precision = "exact"
+    compile: bool | Literal["auto"] = "auto"
+    """`auto`: on CUDA only. Costs a generator minutes when it starts; shapes are padded, so it happens once."""
     points_per_side: int | None = Field(None, ge=1, le=256)
     crop_layers: int | None = Field(None, ge=0, le=4)
     points_downscale: int | None = Field(None, ge=1)
@@ -52,9 +57,90 @@ class ShardsConfig(Section):
     jpeg_quality: int = Field(95, ge=50, le=100)
 
 
+class PrefillConfig(Section):
+    """Stage 2: which masks are there before a person comes. Empty thresholds follow the checkpoint's card."""
+
+    detector: str = "yolox-nano"
+    """Registry name; a file relative to the home: .onnx in YOLOX's form, .safetensors (a box head), .json (boxes or
+    points of another program); `transformers:NAME`; or `latest`: each round trains a box head on what it learns from,
+    as the paper does, and the newest one that fits the model in use is taken (`round-NNN`: that round's)."""
+    words: list[str] = Field(default_factory=list)
+    """What a text-prompted detector (`transformers:NAME` of Grounding DINO or OWLv2) looks for."""
+    score: Share = 0.3
+    """Least score of the detector."""
+    pred_iou_thresh: float | None = None
+    stability_score_thresh: Share | None = None
+    same_iou: Share = 0.7
+    """Two masks that overlap more are one object."""
+    inside: Share = 0.9
+    """So are two of which the smaller lies in the larger by more than this, unless it is a mere part."""
+    most: int = Field(50, ge=1, le=1000)
+    """Suggestions an image."""
+    withheld: Share = 0.05
+    """Share of the tasks in which one confident suggestion is withheld, to measure what people overlook."""
+    planted: Share = 0.05
+    """Share of the tasks in which one bad suggestion is planted, to measure what people wave through."""
+
+
+class AnnotateConfig(Section):
+    """Stages 1 and 2: where the annotation store lies and how the queue behaves."""
+
+    database: str = "sqlite:///annotations.db"
+    """`sqlite:///FILE` (relative to the home, which must be on a local disk) or `postgresql://...`."""
+    ready_ahead: int = Field(50, ge=1)
+    """Tasks whose embedding is made ahead of the people."""
+    lease_minutes: float = Field(10.0, gt=0)
+    leases_per_user: int = Field(3, ge=1)
+    """The one in hand, and those that the page prepares meanwhile."""
+    overlap: Share = 0.0
+    """Share of the images that a second annotator does again, blind, to measure agreement."""
+
+
+class TrainingSet(Section):
+    """A labelled set that rounds learn from: masks that people vouch for. A tenth of it is held out for the gate."""
+
+    path: str
+    """COCO folder (images/ and instances.json) or shards; relative to the home."""
+    weight: float = Field(10.0, gt=0)
+    """How often an image of it is drawn, where an automatic one is drawn `automatic_weight` times (paper 4: 10)."""
+    sequence: str | None = None
+    """Regular expression: images whose names match alike (its first group) are of one video and stay together."""
+
+    @field_validator("sequence")
+    @classmethod
+    def _compiles(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+        return value
+
+
+class RetrainConfig(Section):
+    recipe: str = "finetune_decoder"
+    """A recipe that comes with the package, or a YAML file."""
+    data: list[TrainingSet] = Field(default_factory=list)
+    """Entries may be plain paths."""
+    accepted_weight: float = Field(10.0, ge=0)
+    """Of an image of the newest snapshot, what this home's reviewers accepted; 0 leaves it out."""
+    automatic_weight: float = Field(1.0, ge=0)
+    """Of an image of the home's own shards; 0 leaves them out (the paper's early rounds)."""
+    box_steps: int = Field(1000, ge=1)
+    """Training steps of stage 2's box head; only with `prefill.detector: latest`."""
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _plain_paths(cls, value: Any) -> Any:
+        if not isinstance(value, list):
+            return value
+        return [{"path": entry} if isinstance(entry, str) else entry for entry in value]
+
+
 class RayConfig(Section):
     address: str | None = None
     generators: int | Literal["auto"] = "auto"
+    trainers: int = Field(1, ge=1)
+    """Workers that train a round, with a GPU each where there are enough; 1 = the process that runs it."""
 
     @model_validator(mode="after")
     def _at_least_one(self) -> RayConfig:
@@ -68,10 +154,15 @@ class EngineConfig(Section):
 
     images: list[str] = Field(default_factory=list)
     model: str = "nano"
+    """Registry name, file, `round-NNN`, or `latest` = the last promoted round (nano before any)."""
     ingest: IngestConfig = Field(default_factory=IngestConfig)
     privacy: PrivacyConfig = Field(default_factory=PrivacyConfig)
     generate: GenerateConfig = Field(default_factory=GenerateConfig)
     shards: ShardsConfig = Field(default_factory=ShardsConfig)
+    annotate: AnnotateConfig = Field(default_factory=AnnotateConfig)
+    prefill: PrefillConfig = Field(default_factory=PrefillConfig)
+    retrain: RetrainConfig = Field(default_factory=RetrainConfig)
+    engine: EngineSchedule = Field(default_factory=EngineSchedule)
     ray: RayConfig = Field(default_factory=RayConfig)
 
 
@@ -99,5 +190,7 @@ class AutomaskSettings(Section):
     points_per_batch: int = 64
     crops_per_batch: int = 4
     precision: Precision = "exact"
+    compile: bool = False
+    """Compiled encoder and decoder: batches are padded to a few fixed shapes, cut evenly."""
     memory_gb: float = 4.0
     """Ceiling for temporaries; changes batch sizes of exact steps only, never the records."""

@@ -136,6 +136,8 @@ class CommitRecord(Record):
     counts: dict[str, int]
     seconds: float
     owner_epoch: int
+    at: float | None = None
+    """When it was written, in seconds since 1970; None of records that older versions wrote."""
 
 
 class CheckpointCard(Record):
@@ -155,4 +157,6 @@ class CheckpointCard(Record):
     data: list[str] = Field(default_factory=list)
     metrics: dict[str, float] = Field(default_factory=dict)
     verdict: str | None = None
+    clip: str | None = None
+    """The CLIP, by name or folder, whose embeddings the text token takes; empty = trained without text."""
     extra: dict[str, Any] = Field(default_factory=dict)
