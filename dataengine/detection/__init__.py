@@ -1,4 +1,4 @@
-"""Every detector: faces and number plates today; boxes that prefill and text-grounded ones later.
+"""Every detector: faces and number plates (`protocol`), and objects that prefill tasks of stage 2 (`objects`).
 
 No detector that the config asks for may be missing silently: `default_detectors` names the command that
 installs it.

@@ -65,7 +65,17 @@ PLATEDET = DetectorFile(
     package="platedet",
 )
 
-KNOWN: tuple[DetectorFile, ...] = (YUNET, LPD_YUNET, PLATEDET)
+YOLOX_NANO = DetectorFile(
+    name="yolox-nano",
+    kind="object",
+    file_name="yolox_nano.onnx",
+    url="https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0/yolox_nano.onnx",
+    sha256="e8af074932d4ed7e232278e3055cefcdea3edf178874a3694ae292649fb464dd",
+    licence="Apache-2.0",
+    note="COCO's 80 kinds of object, for prefilled masks (stage 2).",
+)
+
+KNOWN: tuple[DetectorFile, ...] = (YUNET, LPD_YUNET, PLATEDET, YOLOX_NANO)
 
 
 def model_folders() -> list[Path]:

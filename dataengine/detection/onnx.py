@@ -32,6 +32,8 @@ class OnnxNetwork:
             raise EngineError(f"{path.name}: not a usable ONNX model ({_first_line(error)}); pull it again") from error
         entry = self._session.get_inputs()[0]
         self._name: str = entry.name
+        self.shape: list[int | str] = list(entry.shape)
+        """Of the input; a name stands for a side that is free."""
         self._type = np.float16 if "float16" in entry.type else np.float32
 
     def __call__(self, batch: np.ndarray) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from schemas import Box
 
-Kind = Literal["face", "plate"]
+Kind = Literal["face", "plate", "object"]
 
 
 class Detector(Protocol):

@@ -151,13 +151,14 @@ def load_model(name_or_path: str | Path, device: str | torch.device = "cpu") -> 
     state = _read_state(path)
     architecture = known.architecture if known else card.architecture if card else _guess(state, path)
     sam = _filled(architecture, state, path)
+    sam.clip = card.clip if card else None
     return sam.to(device), card or _plain_card(path, digest, sam, known)
 
 
 def save_checkpoint(sam: Sam, card: CheckpointCard, path: Path) -> CheckpointCard:
     """Write `path` (.safetensors, float16) and its card beside it as `<stem>.json`; returns that card.
 
-    `sha256`, sizes and the number of parameters are filled in from what was written. Both files are
+    `sha256`, sizes, CLIP and the number of parameters are filled in from what was written. Both files are
     written under a temporary name first, so a killed run leaves no half checkpoint.
     """
     state = {
@@ -229,7 +230,11 @@ def _guess(state: dict[str, torch.Tensor], path: Path) -> str:
 
 
 def _filled(architecture: str, state: dict[str, torch.Tensor], path: Path) -> Sam:
-    sam = build_sam(architecture)
+    prefix = "mask_decoder.transformer.layers."
+    layers = {key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)}
+    projection = state.get("prompt_encoder.text_projection.weight")
+    text_width = projection.shape[-1] if projection is not None and projection.ndim == 2 else None
+    sam = build_sam(architecture, decoder_depth=len(layers) or 2, text_width=text_width)
     try:
         missing, unexpected = sam.load_state_dict(state, strict=False)
     except RuntimeError as error:
@@ -263,7 +268,8 @@ def _plain_card(path: Path, digest: str, sam: Sam, known: KnownCheckpoint | None
 
 def _facts(sam: Sam) -> dict[str, Any]:
     parameters = sum(parameter.numel() for parameter in sam.parameters())
-    return {"image_size": sam.image_size, "embedding_size": sam.embedding_size, "parameters": parameters}
+    sizes = {"image_size": sam.image_size, "embedding_size": sam.embedding_size}
+    return {**sizes, "parameters": parameters, "clip": sam.clip}
 
 
 def _first_line(error: Exception) -> str:

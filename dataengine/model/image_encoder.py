@@ -6,10 +6,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from dataengine.model.flex import flex_attend, takes_flex
 from dataengine.model.layers import LayerNorm2d, MLPBlock
 
-BIAS_BYTES = 512 * 2**20
-"""Ceiling for one relative-position bias; a ViT-H global block would otherwise hold 1 GiB an image."""
+BIAS_BYTES, BIAS_BYTES_ON_CPU = 512 * 2**20, 64 * 2**20
+"""Ceilings for one relative-position bias; a ViT-H global block would otherwise hold 1 GiB an image.
+
+A CPU loses nothing by working through the heads one by one, and holds as much again in scores."""
 
 
 class ImageEncoderViT(nn.Module):
@@ -74,6 +77,8 @@ class Block(nn.Module):
         self.attn = Attention(width, heads, window or side)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.mlp = MLPBlock(width, 4 * width)
+        self.drop_path = 0.0
+        """Training only: the probability that a branch is left out for an image (stochastic depth)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         normed = self.norm1(x)
@@ -83,8 +88,14 @@ class Block(nn.Module):
             attended = from_windows(self.attn(windows), self.window, padded, (height, width))
         else:
             attended = self.attn(normed)
-        x = x + attended
-        return x + self.mlp(self.norm2(x))
+        x = x + self._kept(attended)
+        return x + self._kept(self.mlp(self.norm2(x)))
+
+    def _kept(self, branch: torch.Tensor) -> torch.Tensor:
+        if not self.training or not self.drop_path:
+            return branch
+        kept = branch.new_empty(len(branch), 1, 1, 1).bernoulli_(1 - self.drop_path)
+        return branch * kept / (1 - self.drop_path)
 
 
 class Attention(nn.Module):
@@ -106,24 +117,40 @@ class Attention(nn.Module):
         tokens = height * width
         qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         query, key, value = qkv.unbind(0)
+        attend = self._attend_flexibly if takes_flex(query) else self._attend_with_bias
+        out = attend(query, key, value, height, width).transpose(1, 2)
+        return self.proj(out.reshape(batch, height, width, channels))
+
+    def _attend_flexibly(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, height: int, width: int
+    ) -> torch.Tensor:
+        return flex_attend(query, key, value, *self._positions(query, height, width))
+
+    def _attend_with_bias(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, height: int, width: int
+    ) -> torch.Tensor:
         # The bias is as large as the attention map, so heads go through in groups that keep it small.
-        group = max(1, min(self.heads, BIAS_BYTES // (batch * tokens * tokens * query.element_size())))
+        batch, _, tokens, _ = query.shape
+        most = BIAS_BYTES_ON_CPU if query.device.type == "cpu" else BIAS_BYTES
+        group = max(1, min(self.heads, most // (batch * tokens * tokens * query.element_size())))
         parts = []
         for first in range(0, self.heads, group):
             q, k, v = (part[:, first : first + group] for part in (query, key, value))
             bias = self._bias(q, height, width)
             parts.append(functional.scaled_dot_product_attention(q, k, v, attn_mask=bias))
-        out = torch.cat(parts, dim=1).transpose(1, 2)
-        return self.proj(out.reshape(batch, height, width, channels))
+        return torch.cat(parts, dim=1)
 
     def _bias(self, query: torch.Tensor, height: int, width: int) -> torch.Tensor:
         """(B, heads, H*W, d) queries -> (B, heads, H*W, H*W) additive logits."""
-        batch, heads = query.shape[:2]
-        grid = query.reshape(batch, heads, height, width, -1)
+        rows, columns = self._positions(query, height, width)
+        return (rows[..., :, None] + columns[..., None, :]).flatten(3)
+
+    def _positions(self, query: torch.Tensor, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """What each query adds for the keys of a row (B, heads, H*W, H), and of a column (B, heads, H*W, W)."""
+        grid = query.unflatten(2, (height, width))
         rows = torch.einsum("bnhwd,hkd->bnhwk", grid, relative(self.rel_pos_h, height))
         columns = torch.einsum("bnhwd,wkd->bnhwk", grid, relative(self.rel_pos_w, width))
-        bias = rows[..., :, None] + columns[..., None, :]
-        return bias.reshape(batch, heads, height * width, height * width)
+        return rows.flatten(2, 3), columns.flatten(2, 3)
 
 
 def relative(table: torch.Tensor, side: int) -> torch.Tensor:

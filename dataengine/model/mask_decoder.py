@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from dataengine.model.layers import MLP, LayerNorm2d
-from dataengine.model.transformer import TwoWayTransformer
+from dataengine.model.layers import MLP, LayerNorm2d, linear
+from dataengine.model.transformer import Projected, TwoWayTransformer
 
 
 @dataclass(frozen=True)
 class ImageSide:
-    """What all prompts of one image share: cells (1, N, C) with the dense prompt, positions (1, N, C)."""
+    """What all prompts of one image share: cells (1, N, C) with the dense prompt, and what is projected from them."""
 
     cells: torch.Tensor
-    positions: torch.Tensor
+    projected: list[Projected]
     size: tuple[int, int]
 
 
@@ -26,12 +27,13 @@ class DecodedTokens:
     """The decoder's state before any mask exists, for B prompts.
 
     `predicted_iou` (B, 4) and `mask_tokens` (B, 4, C): entry 0 is the single mask, 1..3 are the
-    whole, part and subpart of an ambiguous prompt. `cells` (B, N, C) is the image as each prompt sees it.
+    whole, part and subpart of an ambiguous prompt. `cells` is the image as each prompt sees it, in parts of some
+    prompts each: (b, N, C).
     """
 
     predicted_iou: torch.Tensor
     mask_tokens: torch.Tensor
-    cells: torch.Tensor
+    cells: list[torch.Tensor]
     size: tuple[int, int]
 
 
@@ -75,38 +77,67 @@ class MaskDecoder(nn.Module):
         """Prepare an image once; reuse the result for every batch of prompts that has no mask prompt."""
         cells = (embedding + dense).flatten(2).transpose(1, 2).contiguous()
         height, width = embedding.shape[-2:]
-        return ImageSide(cells, positions.flatten(2).transpose(1, 2).contiguous(), (height, width))
+        projected = self.transformer.project(cells, positions.flatten(2).transpose(1, 2))
+        return ImageSide(cells, projected, (height, width))
 
     def decode_tokens(self, image: ImageSide, sparse: torch.Tensor) -> DecodedTokens:
         """Run the transformer and the IoU head: predicted IoU is known here, and no mask exists yet."""
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([own.expand(len(sparse), -1, -1).to(sparse.dtype), sparse], dim=1)
-        cells = image.cells
-        tokens, cells = self.transformer(tokens, cells, image.positions)
-        return DecodedTokens(
-            self.iou_prediction_head(tokens[:, 0]), tokens[:, 1 : 1 + self.num_mask_tokens], cells, image.size
-        )
+        tokens, cells = self.transformer(tokens, image.cells, image.projected, outputs=len(own))
+        return DecodedTokens(self.iou_prediction_head(tokens[:, 0]), tokens[:, 1:], cells, image.size)
 
-    def mask_logits(self, decoded: DecodedTokens, prompts: torch.Tensor | None = None) -> torch.Tensor:
-        """Upscale and multiply: (B', 4, 4e, 4e) logits of the chosen `prompts` (indices; None = all)."""
-        cells, tokens = decoded.cells, decoded.mask_tokens
-        if prompts is not None:
-            cells, tokens = cells[prompts], tokens[prompts]
-        weights = torch.stack([mlp(tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1)
-        height, width = decoded.size
-        # A 2 x 2 stride-2 transposed convolution is one matrix product per cell. Channels stay last and
-        # sub-cells stay in their own axes until the few mask channels are left, so nothing big is shuffled.
-        first, norm, gelu, second, _ = self.output_upscaling
+    def mask_logits(self, decoded: DecodedTokens) -> torch.Tensor:
+        """Upscale and multiply: the logits (B, 4, 4e, 4e) of every mask of every prompt."""
+        upscale, kernels = self._upscaling(), self._kernels(decoded).split(len(decoded.cells[0]))
+        parts = [
+            _laid_out(some @ upscale(part), decoded.size) for part, some in zip(decoded.cells, kernels, strict=True)
+        ]
+        return torch.cat([part.flatten(5, 7).flatten(2, 4) for part in parts])
+
+    def chosen_logits(self, decoded: DecodedTokens, chosen: torch.Tensor) -> torch.Tensor:
+        """The same of the masks that bool (B, 4) `chosen` marks, in its order, and no work for others: (M, 4e, 4e)."""
+        step, (rows, columns) = len(decoded.cells[0]), decoded.size
+        upscale, kernels = self._upscaling(), self._kernels(decoded).split(step)
+        logits = [kernels[0].new_empty(0, rows, 2, 2, columns, 2, 2)]
+        for cells, own, some in zip(decoded.cells, kernels, chosen.split(step), strict=True):
+            prompts, masks = (some.any(dim=axis).nonzero()[:, 0] for axis in (1, 0))
+            if len(prompts):
+                fine = upscale(cells if len(prompts) == step else cells[prompts])
+                wanted = _laid_out(own[prompts][:, masks] @ fine, decoded.size)
+                logits.append(wanted[some[prompts][:, masks]])
+        return torch.cat(logits).flatten(4, 6).flatten(1, 3)
+
+    def _kernels(self, decoded: DecodedTokens) -> torch.Tensor:
+        """What each mask multiplies the upscaled cells by: (B, 4, C / 8)."""
+        tokens = decoded.mask_tokens
+        return torch.stack([mlp(tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1)
+
+    def _upscaling(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        """A function from cells (b, N, C) to sub-cells (b, C / 8, 16 N): each became 4 x 4 by two doublings.
+
+        A 2 x 2 stride-2 transposed convolution is one matrix product per cell. Channels stay last and sub-cells
+        beside their cell until the few mask channels are left, so nothing big is shuffled.
+        """
+        first, norm, _, second, _ = self.output_upscaling
         assert isinstance(norm, LayerNorm2d)
-        x = gelu(norm.last(_unfolded(first, cells)))
-        x = gelu(_unfolded(second, x))
-        x = torch.einsum("bnsc,bkc->bkns", x.flatten(2, 3), weights)
-        x = x.reshape(*x.shape[:2], height, width, 2, 2, 2, 2)
-        return x.permute(0, 1, 2, 4, 6, 3, 5, 7).reshape(*x.shape[:2], 4 * height, 4 * width)
+        coarse, fine = _unfolded(first), _unfolded(second)
+
+        def upscale(cells: torch.Tensor) -> torch.Tensor:
+            x = norm.last(linear(cells, *coarse).unflatten(-1, (4, -1)))
+            x = linear(functional.gelu(x), *fine, gelu=True).unflatten(-1, (4, -1))
+            return x.flatten(1, 3).transpose(1, 2)
+
+        return upscale
 
 
-def _unfolded(conv: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """A 2 x 2 stride-2 `ConvTranspose2d` on (..., C): (..., 4, C'), the axis of 4 being (row, column)."""
+def _unfolded(conv: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+    """A 2 x 2 stride-2 `ConvTranspose2d` as weight and bias of a linear layer: (4 x C', C), 4 being (row, column)."""
     assert isinstance(conv, nn.ConvTranspose2d) and conv.bias is not None
-    weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)
-    return functional.linear(x, weight, conv.bias.repeat(4)).unflatten(-1, (4, -1))
+    return conv.weight.permute(2, 3, 1, 0).flatten(0, 2), conv.bias.repeat(4)
+
+
+def _laid_out(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """(b, k, 16 N) of cells and their sub-cells -> (b, k, rows, 2, 2, columns, 2, 2), a view."""
+    split = logits.unflatten(2, (*size, 2, 2, 2, 2))
+    return split.permute(0, 1, 2, 4, 6, 3, 5, 7)

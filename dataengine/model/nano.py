@@ -43,7 +43,11 @@ class NanoEncoder(nn.Module):
         self.norm = LayerNorm2d(256)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        fine, half, same, coarse = (lateral(f) for lateral, f in zip(self.lat, self.net(x), strict=True))
+        return self.neck(self.net(x))
+
+    def neck(self, features: list[torch.Tensor]) -> torch.Tensor:
+        """The trunk's features at strides 4, 8, 16, 32 -> embedding; apart, so that training can cache them."""
+        fine, half, same, coarse = (lateral(f) for lateral, f in zip(self.lat, features, strict=True))
         wide = functional.interpolate(coarse, size=same.shape[-2:], mode="bilinear", align_corners=False)
         y = self.down(fine) + functional.avg_pool2d(half, 2) + same + wide
         return self.norm(y + self.fuse(y))
@@ -65,7 +69,7 @@ class EfficientNetLite0(nn.Module):
         self._blocks = nn.ModuleList(blocks)
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        x = functional.relu6(self._bn0(self._conv_stem(x)))
+        x = functional.relu6(self._bn0(self._conv_stem(x)), inplace=True)
         features = []
         for index, block in enumerate(self._blocks):
             x = block(x)
@@ -91,8 +95,8 @@ class InvertedResidual(nn.Module):
         self._bn2 = _batch_norm(out)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = functional.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
-        y = functional.relu6(self._bn1(self._depthwise_conv(y)))
+        y = functional.relu6(self._bn0(self._expand_conv(x)), inplace=True) if self.expands else x
+        y = functional.relu6(self._bn1(self._depthwise_conv(y)), inplace=True)
         y = self._bn2(self._project_conv(y))
         return x + y if self.shortcut else y
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from dataengine.model.sam import Sam
+from dataengine.model.text import Clip, clip_of
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,14 @@ class Prediction:
 
 
 class Predictor:
-    """`Predictor(sam).set_image(pixels).predict(points=[[x, y]], labels=[1])`."""
+    """`Predictor(sam).set_image(pixels).predict(points=[[x, y]], labels=[1])`.
 
-    def __init__(self, sam: Sam) -> None:
+    `clip` embeds the words of text prompts; left out, the first of them loads the one that `sam` was trained with.
+    """
+
+    def __init__(self, sam: Sam, clip: Clip | None = None) -> None:
         self.sam = sam
+        self._clip = clip
         self._embedding: torch.Tensor | None = None
         self._size = (0, 0)
 
@@ -60,17 +65,21 @@ class Predictor:
         box: Sequence[float] | np.ndarray | None = None,
         mask: np.ndarray | None = None,
         multimask: bool = True,
+        text: str | None = None,
     ) -> Prediction:
         """Masks for one prompt made of any of its parts.
 
         `points` (N, 2) xy and `box` XYXY in pixels of the image, `labels` (N,) 1 = on the object,
-        0 = background (all 1 when left out), `mask` (4e, 4e) logits of an earlier prediction.
+        0 = background (all 1 when left out), `mask` (4e, 4e) logits of an earlier prediction, `text` a few
+        words, for a checkpoint that was trained with text: ConfigError for any other.
         `multimask` asks for the three readings of an ambiguous prompt, else for one mask.
         """
         embedding = self.embedding
-        if points is None and box is None and mask is None:
-            raise ValueError("a prompt needs points, a box or a mask")
-        coords = kinds = corners = dense_prompt = None
+        if points is None and box is None and mask is None and text is None:
+            raise ValueError("a prompt needs points, a box, a mask or text")
+        coords = kinds = corners = dense_prompt = words = None
+        if text is not None:
+            words = self._embed(text)
         if points is not None:
             coords = self._to_input(np.asarray(points, np.float64).reshape(1, -1, 2))
             given = np.ones(coords.shape[1], np.int64) if labels is None else np.asarray(labels, np.int64)
@@ -82,11 +91,16 @@ class Predictor:
         if mask is not None:
             logits = np.asarray(mask, np.float32)
             dense_prompt = torch.as_tensor(logits, device=self.sam.device).reshape(1, 1, *logits.shape[-2:])
-        sparse, dense = self.sam.prompt_encoder(coords, kinds, corners, dense_prompt)
+        sparse, dense = self.sam.prompt_encoder(coords, kinds, corners, dense_prompt, words)
         low, iou = self.sam.mask_decoder(embedding, self.sam.prompt_encoder.dense_positions(), sparse, dense, multimask)
         full = self.sam.upsample(low, self.sam.input_size(*self._size), self._size)[0]
         masks = (full > self.sam.mask_threshold).cpu().numpy()
         return Prediction(masks, iou[0].float().cpu().numpy(), low[0].float().cpu().numpy())
+
+    def _embed(self, text: str) -> torch.Tensor:
+        if self._clip is None:
+            self._clip = clip_of(self.sam)
+        return self._clip.embed_words([text])
 
     def _to_input(self, coords: np.ndarray) -> torch.Tensor:
         """(B, N, 2) xy in image pixels -> xy in pixels of the model's input, on its device."""

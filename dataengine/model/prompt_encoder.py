@@ -37,6 +37,17 @@ class PromptEncoder(nn.Module):
             nn.Conv2d(16, width, 1),
         )
         self.no_mask_embed = nn.Embedding(1, width)
+        self.text_projection: nn.Linear | None = None
+        """CLIP embedding -> token; only where a checkpoint was trained with text, so official keys stay official."""
+
+    @property
+    def text_width(self) -> int | None:
+        """D of the CLIP embeddings (B, D) that are taken as text; None without a text token."""
+        return None if self.text_projection is None else self.text_projection.in_features
+
+    def add_text(self, text_width: int) -> None:
+        """Give the encoder a text token, with fresh weights, for embeddings of that width."""
+        self.text_projection = nn.Linear(text_width, self.width).to(self.no_mask_embed.weight.device)
 
     def forward(
         self,
@@ -44,20 +55,24 @@ class PromptEncoder(nn.Module):
         labels: torch.Tensor | None = None,
         boxes: torch.Tensor | None = None,
         masks: torch.Tensor | None = None,
+        text: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Embed B prompts.
 
         points (B, N, 2) xy pixels with labels (B, N); boxes (B, 4) XYXY; masks (B, 1, 4e, 4e) logits,
-        where e is the embedding's side. Returns sparse (B, T, width) and dense (B, width, e, e), or
-        dense (1, width, 1, 1) when no prompt has a mask: it is the same for all, so it isn't copied.
+        where e is the embedding's side; text (B, D) unit CLIP embeddings. Returns sparse (B, T, width)
+        and dense (B, width, e, e), or dense (1, width, 1, 1) when no prompt has a mask: it is the same
+        for all, so it isn't copied.
         Points without a box get one padding point, as in the public code.
         """
         coords, kinds = self._corners_and_points(points, labels, boxes)
         if coords is None or kinds is None:
-            batch = len(masks) if masks is not None else 1
+            batch = next((len(given) for given in (masks, text) if given is not None), 1)
             sparse = self.no_mask_embed.weight.new_zeros(batch, 0, self.width)
         else:
             sparse = self.embed_points(coords, kinds)
+        if text is not None:
+            sparse = torch.cat([sparse, self.embed_text(text)], dim=1)
         if masks is not None:
             return sparse, self.mask_downscaling(masks)
         return sparse, self.no_mask_embed.weight.reshape(1, -1, 1, 1)
@@ -98,6 +113,13 @@ class PromptEncoder(nn.Module):
         kinds_of_points = [self.not_a_point_embed, *self.point_embeddings]
         table = torch.cat([next(kind.parameters()) for kind in kinds_of_points])
         return places + table[kinds + 1]
+
+    def embed_text(self, text: torch.Tensor) -> torch.Tensor:
+        """Unit CLIP embeddings (B, D) -> one token each, (B, 1, width). Raises ValueError without a text token."""
+        if self.text_projection is None:
+            raise ValueError("this prompt encoder has no text token")
+        # Of about unit variance an entry, as the other tokens: a unit vector of 768 would start as almost nothing.
+        return self.text_projection(text * math.sqrt(text.shape[1]))[:, None]
 
 
 class PositionEmbeddingRandom(nn.Module):

@@ -50,6 +50,8 @@ class Sam(nn.Module):
         self.mask_decoder = mask_decoder
         self.architecture = architecture
         self.resample = resample
+        self.clip: str | None = None
+        """transformers' CLIP, by name or folder, whose embeddings the text token takes; None without text."""
         # Non-persistent: they are constants, and the official state dicts don't hold them.
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(3, 1, 1), persistent=False)
@@ -66,27 +68,38 @@ class Sam(nn.Module):
     def device(self) -> torch.device:
         return self.pixel_mean.device
 
+    @property
+    def takes_text(self) -> bool:
+        return self.prompt_encoder.text_projection is not None
+
     def input_size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of an image after its longest side was resized to `image_size`; at least 1 px."""
         scale = self.image_size / max(height, width)
         return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
-    def resize(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 (H, W, 3) -> uint8 (h, w, 3) of `input_size`, by Pillow: part of the model's definition."""
-        height, width = self.input_size(*pixels.shape[:2])
+    def resize(self, pixels: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
+        """uint8 (H, W, 3) -> uint8 (h, w, 3) of `input_size`, by Pillow: part of the model's definition.
+
+        Training gives another (height, width) where it jitters the scale.
+        """
+        height, width = size or self.input_size(*pixels.shape[:2])
         how = Image.Resampling.BILINEAR if self.resample == "bilinear" else Image.Resampling.BICUBIC
         return np.asarray(Image.fromarray(pixels).resize((width, height), how))
 
     def preprocess(self, pixels: torch.Tensor) -> torch.Tensor:
         """(3, h, w) or (B, 3, h, w) values 0..255 -> normalised, then zero-padded to the square."""
-        x = (pixels.to(self.device, torch.float32) - self.pixel_mean) / self.pixel_std
+        # To the device as bytes, a quarter of what floats would be.
+        x = (pixels.to(self.device).to(torch.float32) - self.pixel_mean) / self.pixel_std
         height, width = x.shape[-2:]
         return functional.pad(x, (0, self.image_size - width, 0, self.image_size - height))
 
     def encode_images(self, images: Sequence[np.ndarray]) -> torch.Tensor:
         """RGB uint8 (H, W, 3) images of any size -> embeddings (B, 256, e, e)."""
-        resized = [torch.from_numpy(self.resize(image).copy()).permute(2, 0, 1) for image in images]
-        return self.image_encoder(torch.stack([self.preprocess(image) for image in resized]))
+        return self.image_encoder(self.stack([self.resize(image) for image in images]))
+
+    def stack(self, resized: Sequence[np.ndarray]) -> torch.Tensor:
+        """Images as `resize` returns them -> the encoder's input (B, 3, S, S), on the model's device."""
+        return torch.stack([self.preprocess(torch.from_numpy(one.copy()).permute(2, 0, 1)) for one in resized])
 
     def upsample(self, logits: torch.Tensor, input_size: tuple[int, int], size: tuple[int, int]) -> torch.Tensor:
         """Low resolution logits (B, K, 4e, 4e) -> (B, K, *size): up to the square, unpad, resize."""
@@ -110,8 +123,12 @@ _ENCODERS: dict[str, Callable[[], nn.Module]] = {
 ARCHITECTURES = tuple(_ENCODERS)
 
 
-def build_sam(architecture: str) -> Sam:
-    """A `Sam` with fresh random weights, in eval mode. Raises EngineError for an unknown architecture."""
+def build_sam(architecture: str, decoder_depth: int = 2, text_width: int | None = None) -> Sam:
+    """A `Sam` with fresh random weights, in eval mode. Raises EngineError for an unknown architecture.
+
+    `decoder_depth` is 3 in the paper's model for automatic masks (paper B); `text_width` is the width of
+    CLIP's embeddings where text is among the prompts (paper D.5).
+    """
     if architecture not in _ENCODERS:
         raise EngineError(f"unknown architecture {architecture!r}; known are {', '.join(ARCHITECTURES)}")
     nano = architecture == "nano"
@@ -119,8 +136,10 @@ def build_sam(architecture: str) -> Sam:
     sam = Sam(
         _ENCODERS[architecture](),
         PromptEncoder(embedding_size=embedding_size, image_size=image_size),
-        MaskDecoder(mlp_width=1024 if nano else 2048),
+        MaskDecoder(depth=decoder_depth, mlp_width=1024 if nano else 2048),
         architecture=architecture,
         resample="bicubic" if nano else "bilinear",
     )
+    if text_width is not None:
+        sam.prompt_encoder.add_text(text_width)
     return sam.eval()
