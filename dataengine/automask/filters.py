@@ -10,13 +10,10 @@ from schemas.config import AutomaskSettings
 
 
 def within_limits(found: Candidates, frame: tuple[int, int], settings: AutomaskSettings) -> Candidates:
-    """Stability, share of the image, and inner edges of the crop; order kept. All rows are of one crop."""
+    """Share of the image, and inner edges of the crop; order kept. All rows are of one crop."""
     if not len(found):
         return found
-    keep = np.ones(len(found), bool)
-    if settings.stability_score_thresh > 0:
-        keep &= found.stability >= np.float32(settings.stability_score_thresh)
-    keep &= ~_too_large(found, frame, settings)
+    keep = ~_too_large(found, frame, settings)
     keep &= ~near_crop_edge(found.boxes, found.crops[0].box, frame)
     return found.take(np.flatnonzero(keep))
 

@@ -53,9 +53,10 @@ def resolve_settings(config: GenerateConfig, card: CheckpointCard, device: str) 
         if not on_gpu:
             values["crop_layers"] = 0
     # On a CPU small batches stay in the cache, and a batch of crops only costs memory.
-    values["points_per_batch"], values["crops_per_batch"] = (256, 8) if on_gpu else (16, 1)
+    values["points_per_batch"], values["crops_per_batch"] = (256, 8) if on_gpu else (8, 1)
     chosen = {key: value for key in EXPLICIT if (value := getattr(config, key)) is not None}
     values |= chosen
+    values["compile"] = device.startswith("cuda") if config.compile == "auto" else config.compile
     return AutomaskSettings(**values, precision=config.precision, memory_gb=config.memory_gb)
 
 
@@ -66,9 +67,10 @@ def describe_settings(settings: AutomaskSettings) -> str:
         for layer in range(settings.crop_layers + 1)
     ]
     views = " + ".join(str(4**layer) for layer in range(settings.crop_layers + 1))
+    compiled = ", compiled" if settings.compile else ""
     return (
         f"{'/'.join(grids)} points a side over {views} view{'s' if settings.crop_layers else ''}, "
         f"predicted IoU > {settings.pred_iou_thresh:g}, stability >= {settings.stability_score_thresh:g}, "
         f"NMS {settings.box_nms_thresh:g}/{settings.crop_nms_thresh:g}, "
-        f"regions under {settings.min_mask_region_area} px cleaned, {settings.precision}"
+        f"regions under {settings.min_mask_region_area} px cleaned, {settings.precision}{compiled}"
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from dataengine.masks.boxes import box_of_mask
 from dataengine.masks.packed import PackedMask
+
+LEFT, TOP, _WIDTH, _HEIGHT, AREA = range(5)
+"""Columns of OpenCV's statistics."""
 
 
 def clean_mask(
@@ -49,14 +51,16 @@ def _grown(mask: PackedMask, frame: tuple[int, int], min_area: int) -> tuple[np.
 
 
 def _components(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Labels int32 (H, W) with 0 = False, and cv2's statistics of the components 1, 2, ..."""
+    """Labels int32 (H, W) with 0 = False, and the statistics (5 columns) of the components 1, 2, ..."""
+    import cv2  # here, because it takes 34 MB of those who clean nothing
+
     _, labels, stats, _ = cv2.connectedComponentsWithStats(pixels.astype(np.uint8), connectivity=8)
     return labels, stats[1:]
 
 
 def _fill_holes(window: np.ndarray, x: int, y: int, frame: tuple[int, int], min_area: int) -> tuple[np.ndarray, bool]:
     labels, stats = _components(~window)
-    sizes = stats[:, cv2.CC_STAT_AREA].astype(np.int64)
+    sizes = stats[:, AREA].astype(np.int64)
     _add_outside(sizes, labels, x, y, frame)
     small = np.flatnonzero(sizes < min_area) + 1
     if not len(small):
@@ -92,13 +96,13 @@ def _add_outside(sizes: np.ndarray, labels: np.ndarray, x: int, y: int, frame: t
 
 def _remove_islands(window: np.ndarray, min_area: int, drop_small: bool) -> tuple[np.ndarray, bool]:
     labels, stats = _components(window)
-    sizes = stats[:, cv2.CC_STAT_AREA]
+    sizes = stats[:, AREA]
     large = np.flatnonzero(sizes >= min_area)
     if len(large) == len(sizes):
         return window, False
     if not len(large) and drop_small:
         return np.zeros_like(window), True
     if not len(large):
-        order = np.lexsort((stats[:, cv2.CC_STAT_LEFT], stats[:, cv2.CC_STAT_TOP], -sizes.astype(np.int64)))
+        order = np.lexsort((stats[:, LEFT], stats[:, TOP], -sizes.astype(np.int64)))
         large = order[:1]
     return np.isin(labels, large + 1), True
