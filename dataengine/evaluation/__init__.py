@@ -1,0 +1,13 @@
+"""Measures a model against labelled images. Results come mask by mask, so that two models can be paired."""
+
+from dataengine.evaluation.gate import Rival, judge, paired_bootstrap
+from dataengine.evaluation.single_point import MaskResult, SinglePointResult, evaluate_single_point
+
+__all__ = [
+    "MaskResult",
+    "Rival",
+    "SinglePointResult",
+    "evaluate_single_point",
+    "judge",
+    "paired_bootstrap",
+]
