@@ -11,7 +11,8 @@ from dataengine.catalog.decode import decode
 from dataengine.detection.fusion import fuse
 from dataengine.detection.protocol import Detector
 from dataengine.errors import RejectedImageError
-from schemas import CATALOG_SCHEMA, Box, ImageRecord, ImageRef
+from schemas import Box, ImageRecord, ImageRef
+from schemas.arrow import CATALOG_SCHEMA
 
 
 class Examiner:

@@ -17,11 +17,11 @@ _IMAGE_LIBRARIES = ("numpy", "pillow", "opencv-python-headless", "pycocotools", 
 
 
 @functools.cache
-def code_version() -> str:
-    """Package version plus a hash over the source of every room that a shard's bytes pass through."""
+def code_version(*more: str) -> str:
+    """Package version plus a hash over the source of every room that a shard's bytes pass through, and of `more`."""
     package = Path(__file__).parent.parent
     digest = hashlib.sha256()
-    for room in _PURE_ROOMS:
+    for room in (*_PURE_ROOMS, *more):
         for file in sorted((package / room).rglob("*.py")):
             digest.update(file.relative_to(package).as_posix().encode())
             digest.update(file.read_bytes())

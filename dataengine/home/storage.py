@@ -7,6 +7,7 @@ and conditional puts.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -181,6 +182,34 @@ class Storage:
         else:
             self._fs.cp_file(self.full(attempt), self.full(final))
             self._fs.rm_file(self.full(attempt))
+
+    def promote_folder(self, attempt: str, final: str, last: str) -> None:
+        """Gives a whole finished folder its final name: on POSIX at once. Elsewhere object by object, `last` (a path
+        in the folder) after all others, so that it is there only when they are; what a killed run had copied goes.
+
+        Raises EngineError when `final` is there already.
+        """
+        if self.is_local:
+            source, target = Path(self.full(attempt)), self._prepare(final)
+            for folder in (source, *(path for path in source.rglob("*") if path.is_dir())):
+                sync(folder)
+            try:
+                source.replace(target)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                    raise
+                raise EngineError(f"{self.url_of(final)} is there already; move it away") from error
+            sync(target.parent)
+            return
+        if self.exists(f"{final}/{last}"):
+            raise EngineError(f"{self.url_of(final)} is there already; move it away")
+        self.remove(final)
+        prefix = f"{self.full(attempt)}/"
+        self._fs.invalidate_cache()
+        names = sorted(found[len(prefix) :] for found in self._fs.find(self.full(attempt)))
+        for name in [*(name for name in names if name != last), last]:
+            self._fs.cp_file(prefix + name, f"{self.full(final)}/{name}")
+        self.remove(attempt)
 
     def remove(self, path: str) -> None:
         """Deletes an object or a whole folder; no error when it is already gone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -48,4 +49,5 @@ def commit(storage: Storage, owner: Owner, record: CommitRecord, attempts: Itera
         storage.promote(attempt, final.path)
     owner.check()
     path = layout.commit_record(record.workflow, record.unit)
-    storage.write(path, record.model_dump_json(indent=1).encode())
+    written = record.model_copy(update={"at": round(time.time(), 3)})
+    storage.write(path, written.model_dump_json(indent=1).encode())

@@ -15,6 +15,7 @@ from schemas import RLE, MaskRecord, SampleRecord
 Pixels = npt.NDArray[np.uint8]
 _SIDE_PER_CONTOUR_PIXEL = 900
 _SIDE_PER_POINT_PIXEL = 260
+_SIDE_PER_CLICK_PIXEL = 60
 
 
 def draw_masks(
@@ -68,7 +69,25 @@ def draw_masks(
         scale = pixels.shape[1] / frame[1], pixels.shape[0] / frame[0]
         for index, record in enumerate(records):
             if isinstance(record, MaskRecord):
-                _dot(drawn, record.point_coords[0], scale, colours[index + 1])
+                radius = max(2, round(min(drawn.shape[:2]) / _SIDE_PER_POINT_PIXEL))
+                _dot(drawn, record.point_coords[0], scale, colours[index + 1], radius)
+    return drawn
+
+
+def draw_points(pixels: Pixels, points: Sequence[tuple[float, float]], frame: tuple[int, int]) -> Pixels:
+    """A dot at each point, in the colour that `draw_masks` gives the mask of the same place in its list.
+
+    Args:
+        pixels: uint8 [H, W, 3] RGB; not modified. It may be smaller than the points' frame.
+        points: xy in the continuous coordinates of `frame` (height, width).
+
+    Returns:
+        uint8 [H, W, 3], a new array.
+    """
+    drawn = pixels.copy()
+    scale = pixels.shape[1] / frame[1], pixels.shape[0] / frame[0]
+    for point, colour in zip(points, distinct_colours(len(points)), strict=True):
+        _dot(drawn, list(point), scale, colour, max(4, round(min(drawn.shape[:2]) / _SIDE_PER_CLICK_PIXEL)))
     return drawn
 
 
@@ -119,8 +138,9 @@ def _outlines(labels: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:
     return (edge | rim) & (labels > 0)
 
 
-def _dot(drawn: Pixels, point: list[float], scale: tuple[float, float], colour: npt.NDArray[np.uint8]) -> None:
-    radius = max(2, round(min(drawn.shape[:2]) / _SIDE_PER_POINT_PIXEL))
+def _dot(
+    drawn: Pixels, point: list[float], scale: tuple[float, float], colour: npt.NDArray[np.uint8], radius: int
+) -> None:
     # Pixel centres are at +0.5 in our frame and at whole numbers in OpenCV's; the shift draws sub-pixel.
     centre = tuple(round((value * factor - 0.5) * 16) for value, factor in zip(point, scale, strict=True))
     cv2.circle(drawn, centre, (radius + 1) * 16, (255, 255, 255), -1, cv2.LINE_AA, 4)

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from dataengine.home.storage import Storage
 from dataengine.shards.names import file_names, shard_of
 from dataengine.shards.tables import read_table
-from schemas import MASKS_SCHEMA, SHARD_IMAGES_SCHEMA
+from schemas.arrow import MASKS_SCHEMA, SHARD_IMAGES_SCHEMA
 
 SIZE_BINS = 25
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -33,7 +34,7 @@ def ray_session(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    # By inheritance and not as a runtime_env: with one, Ray 2.60 can't start workers from a path with a space.
+    # By inheritance and not as a runtime_env, which every worker would wait for.
     os.environ.update(PASSIVE_THREADS | os.environ)
     # Ray's own lines would tear the progress bar; errors still come through our outcomes.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -50,6 +51,7 @@ def ray_session(address: str | None) -> Iterator[None]:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 object_store_memory=_local_store_bytes(),
+                runtime_env=quoted_python(),
             )
     except (ConnectionError, RuntimeError, ValueError) as error:
         what = f"join the Ray cluster at {address}" if address else "start Ray on this machine"
@@ -104,6 +106,15 @@ def cores() -> int:
 def node_is_alive(node_id: str) -> bool:
     """Whether the cluster counts this node (hex id) as alive; a dead one may be listed as alive for seconds."""
     return any(node["NodeID"] == node_id and node["Alive"] for node in ray.nodes())
+
+
+def quoted_python() -> dict[str, str] | None:
+    """For a Python whose path has a space: Ray 2.60 hands it to a shell, unquoted, wherever there is a runtime_env.
+
+    Ray Train always has one.
+    """
+    quoted = shlex.quote(sys.executable)
+    return {"py_executable": quoted} if quoted != sys.executable else None
 
 
 def _local_store_bytes() -> int:

@@ -14,7 +14,8 @@ from dataengine.shards.names import file_names, shard_of
 from dataengine.shards.reader import ShardReader
 from dataengine.shards.release_image import Pixels, decode_jpeg
 from dataengine.shards.tables import read_table
-from schemas import SHARD_IMAGES_SCHEMA, SampleRecord
+from schemas import SampleRecord
+from schemas.arrow import SHARD_IMAGES_SCHEMA
 
 
 def find_image(root_url: str, image_id: int) -> tuple[SampleRecord, bytes]:

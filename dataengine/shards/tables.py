@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataengine.shards.finished import FinishedImage
-from schemas import MASKS_SCHEMA, SampleRecord
+from schemas import SampleRecord
+from schemas.arrow import MASKS_SCHEMA
 
 ROWS_PER_GROUP = 10_000
 """Rows are flushed in groups of exactly this many: memory stays flat, the bytes depend on the rows only."""

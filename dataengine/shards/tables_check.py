@@ -14,7 +14,8 @@ from pyarrow import compute as pc
 from dataengine.home.storage import Storage
 from dataengine.shards.names import file_names
 from dataengine.shards.tables import masks_table, read_table
-from schemas import MASKS_SCHEMA, SHARD_IMAGES_SCHEMA, SampleRecord
+from schemas import SampleRecord
+from schemas.arrow import MASKS_SCHEMA, SHARD_IMAGES_SCHEMA
 
 
 @dataclass(slots=True)

@@ -13,7 +13,8 @@ from dataengine.home.storage import sync
 from dataengine.shards.finished import FinishedImage
 from dataengine.shards.names import file_names, key_of
 from dataengine.shards.tables import TableWriter, image_row, masks_columns
-from schemas import MASKS_SCHEMA, SHARD_IMAGES_SCHEMA, SampleRecord, ShardPlan
+from schemas import SampleRecord, ShardPlan
+from schemas.arrow import MASKS_SCHEMA, SHARD_IMAGES_SCHEMA
 from schemas.records import MASKS_PER_IMAGE
 
 
