@@ -1,7 +1,8 @@
 """Stage 3 (paper section 4): every image gets its masks without people.
 
-`ShardBuilder`, one a shard in flight, reads ahead, checks, asks its `MaskGenerator`s, hides faces and
-plates, packs. `MaskGenerator` owns a device and a model and never waits for a disk or a JPEG.
+`ShardBuilder`, one a shard in flight, reads ahead, checks, asks its `MaskGenerator`s, makes records of
+what they found, hides faces and plates, packs. `MaskGenerator` owns a device and a model and never waits for a
+disk, a JPEG or run lengths.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import ray
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from dataengine.automask.found import Found, records_of
 from dataengine.automask.generator import MaskGenerator as Automask
 from dataengine.catalog.decode import decode
 from dataengine.catalog.rows import read_rows
@@ -31,6 +33,7 @@ from dataengine.errors import EngineError, RejectedImageError, SourceGoneError
 from dataengine.home import layout
 from dataengine.home.journal import Journal
 from dataengine.home.plan import Plan
+from dataengine.home.rounds import model_location
 from dataengine.home.storage import Storage
 from dataengine.model.checkpoints import load_model
 from dataengine.runtime.pool import ActorPool, Outcome
@@ -40,7 +43,7 @@ from dataengine.shards.names import file_names
 from dataengine.shards.release_image import release_size
 from dataengine.shards.verify import verify_shard
 from dataengine.shards.writer import write_shard
-from schemas import ImageRecord, MaskRecord, ShardPlan, StoredObject
+from schemas import ImageRecord, ShardPlan, StoredObject
 from schemas.jobs import GenerateJob
 
 WORKFLOW = "generate"
@@ -64,13 +67,13 @@ class ShardAttempt:
 
 @ray.remote(max_restarts=0, max_task_retries=0)
 class MaskGenerator:
-    """One model on one device: photo in, mask records out."""
+    """One model on one device: photo in, masks out."""
 
-    def __init__(self, job: GenerateJob) -> None:
+    def __init__(self, home_url: str, job: GenerateJob) -> None:
         import torch
 
         torch.set_num_threads(job.threads)
-        sam, card = load_model(job.model, device=job.device)
+        sam, card = load_model(model_location(Storage(home_url), job.model), device=job.device)
         if card.sha256 != job.model_sha256:
             raise EngineError(f"model {job.model} is not the one that was planned ({card.sha256[:12]} here)")
         self._automask = Automask(sam, job.settings, device=job.device)
@@ -78,9 +81,12 @@ class MaskGenerator:
     def ready(self) -> str:
         return str(ray.get_runtime_context().get_node_id())
 
-    def generate(self, pixels: np.ndarray, image_id: int, release_size: tuple[int, int]) -> list[MaskRecord]:
-        """`pixels`: uint8 HxWx3 RGB, original frame; records in the release frame of (height, width)."""
-        return self._automask.generate(pixels, image_id=image_id, release_size=release_size)
+    def find(self, pixels: np.ndarray, image_id: int, release_size: tuple[int, int]) -> Found:
+        """`pixels`: uint8 HxWx3 RGB, original frame; masks in the release frame of (height, width).
+
+        The host's share is left to the builder's threads, while the device works on the next image.
+        """
+        return self._automask.find(pixels, image_id=image_id, release_size=release_size)
 
 
 @dataclass
@@ -112,7 +118,7 @@ class ShardBuilder:
                 "scheduling_strategy": PlacementGroupSchedulingStrategy(group),
             }
         self._pool: ActorPool[_Loaded] = ActorPool(
-            lambda: MaskGenerator.options(**generator_options).remote(job),  # type: ignore[attr-defined]
+            lambda: MaskGenerator.options(**generator_options).remote(home_url, job),  # type: ignore[attr-defined]
             generators,
             depth=CALLS_PER_GENERATOR,
             needs="a mask generator",
@@ -235,13 +241,14 @@ class ShardBuilder:
         return _Loaded(record, ray.put(pixels), release_size(height, width, self._job.shards.short_side))
 
     def _ask(self, generator: Any, image: _Loaded, deaths: int) -> Any:
-        return generator.generate.remote(image.pixels, image.record.image_id, image.size)
+        return generator.find.remote(image.pixels, image.record.image_id, image.size)
 
     def _finish(self, outcome: Outcome[_Loaded]) -> FinishedImage:
         image = outcome.item
         self._touch(image.record)
         pixels = ray.get(image.pixels)
-        return finish_image(image.record, pixels, outcome.value, image.size, self._job.privacy, self._job.shards)
+        records = records_of(outcome.value, self._job.settings)
+        return finish_image(image.record, pixels, records, image.size, self._job.privacy, self._job.shards)
 
     # the shard ---------------------------------------------------------------------------------------
 
