@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 
-if TYPE_CHECKING:
-    from dataengine.home import Home
+from workflows import cli_annotations, cli_engine, cli_release, cli_training
+from workflows.cli_options import AddressOption, HomeArgument, ModelOption, OfHomeOption, SetOption, complain, home_of
 
 app = typer.Typer(
     name="dataengine",
@@ -23,16 +24,6 @@ app = typer.Typer(
 )
 out = Console()
 
-HomeArgument = Annotated[str, typer.Argument(metavar="HOME", help="The engine home: a folder or an fsspec URL.")]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a config key, e.g. generate.points_per_side=16."),
-]
-AddressOption = Annotated[
-    str | None, typer.Option("--address", help="Ray cluster to join (`auto`); without it a local Ray starts.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-
 
 @app.callback()
 def _options(
@@ -43,12 +34,28 @@ def _options(
 
 @app.command()
 def demo(
-    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where the demo's home goes.")] = Path("demo-home"),
+    directory: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DIR]", help="Where its home goes. [default: demo-home; with --full demo-full-home]"),
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="All three stages, with simulated annotators.")] = False,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="With --full: a COCO folder with masks, in place of drawn pictures; repeat."),
+    ] = None,
 ) -> None:
-    """The main job on sample photos, then a report to look at."""
-    from workflows.demo import run_demo
+    """The main job on sample photos (--full: the whole loop), then a report to look at."""
+    if full:
+        from workflows.demo_full import run_full_demo
 
-    report = run_demo(directory, out)
+        engine, report = run_full_demo(directory or Path("demo-full-home"), data or [], out)
+        out.print(f"\nthe loop: {engine}", highlight=False, soft_wrap=True)
+    else:
+        from workflows.demo import run_demo
+
+        if data:
+            raise typer.BadParameter("--data needs --full")
+        report = run_demo(directory or Path("demo-home"), out)
     out.print(f"\nreport: {report}", highlight=False, soft_wrap=True)
 
 
@@ -77,7 +84,7 @@ def ingest(home: HomeArgument, overrides: SetOption = None, address: AddressOpti
     from workflows.ingest import ingest as run
     from workflows.tables import ingest_table
 
-    summary = run(_open(home, overrides, address), out)
+    summary = run(home_of(home, overrides, address), out)
     out.print(ingest_table(summary))
 
 
@@ -88,51 +95,14 @@ def generate(home: HomeArgument, overrides: SetOption = None, address: AddressOp
     from workflows.report import write_report
     from workflows.tables import generate_table
 
-    opened = _open(home, overrides, address)
+    opened = home_of(home, overrides, address)
     summary = run(opened, out)
     out.print(generate_table(summary))
     if summary.failed:
         for shard, reason in summary.failed.items():
-            _error(f"{shard}: {reason}")
+            complain(f"{shard}: {reason}")
         raise typer.Exit(1)
     out.print(f"report: {write_report(opened, summary)}", highlight=False, soft_wrap=True)
-
-
-@app.command()
-def status(home: HomeArgument, as_json: JsonOption = False) -> None:
-    """What the home holds, how far each workflow is and who runs it."""
-    import dataclasses
-    import json
-
-    from workflows.status import home_status
-    from workflows.tables import status_table
-
-    found = home_status(_open(home, None, None))
-    if as_json:
-        typer.echo(json.dumps([dataclasses.asdict(workflow) for workflow in found], indent=1))
-    else:
-        out.print(status_table(found))
-
-
-@app.command()
-def verify(
-    path: Annotated[str, typer.Argument(metavar="PATH|URL", help="A home, a folder of shards, or one tar.")],
-    as_json: JsonOption = False,
-) -> None:
-    """Check every shard byte for byte and record for record; exit 1 and the list of bad ones."""
-    import json
-
-    from workflows.verify import verify as run
-
-    report = run(path)
-    if as_json:
-        typer.echo(json.dumps(report.as_dict(), indent=1))
-    else:
-        for problem in report.problems:
-            _error(str(problem))
-        out.print(report.summary(), highlight=False)
-    if report.problems:
-        raise typer.Exit(1)
 
 
 @app.command()
@@ -159,19 +129,61 @@ def segment(
     points: Annotated[Path | None, typer.Option("--points", help="File with one X,Y[,0|1] a line.")] = None,
     box: Annotated[str | None, typer.Option("--box", metavar="X,Y,X,Y", help="A box.")] = None,
     mask: Annotated[Path | None, typer.Option("--mask", help="PNG with a rough mask of the image's size.")] = None,
+    text: Annotated[
+        str | None, typer.Option("--text", metavar="WORDS", help="What to find; for models trained with text.")
+    ] = None,
+    clip: Annotated[
+        str | None,
+        typer.Option("--clip", help="CLIP for --text, name or folder; default: the one in the model's card."),
+    ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(
+            "--detector", help="Finds the objects, with --text by words: transformers:NAME, yolox-nano, FILE."
+        ),
+    ] = None,
     everything: Annotated[bool, typer.Option("--everything", help="All masks, as stage 3 makes them.")] = False,
     choose: Annotated[str, typer.Option(help="best | all | ambiguous (three masks of one point).")] = "best",
-    model: Annotated[str, typer.Option(help="Registry name or checkpoint file.")] = "nano",
+    model: ModelOption = None,
+    home: OfHomeOption = None,
     target: Annotated[Path | None, typer.Option("--out", help="PNG or JSON; default IMAGE-masks.png.")] = None,
 ) -> None:
-    """Masks for one photo from clicks, a box, a mask, or nothing at all."""
+    """Masks for one photo from clicks, a box, a mask, words, or nothing at all."""
+    from workflows.models import model_of
     from workflows.segment import Prompt, segment_image
 
-    prompt = Prompt.parse(point or [], points, box, mask, everything, choose)
-    written, records = segment_image(image, prompt, model, target)
-    for record in records:
-        out.print(f"predicted IoU {record.predicted_iou:.3f}, {record.area} px", highlight=False)
+    prompt = Prompt.parse(point or [], points, box, mask, everything, choose, text, clip, detector)
+    written, records, words = segment_image(image, prompt, model_of(model, home), target)
+    for record, said in itertools.zip_longest(records, words):
+        found = f"{said}: " if said else ""
+        out.print(f"{found}predicted IoU {record.predicted_iou:.3f}, {record.area} px", highlight=False)
     out.print(f"{len(records)} mask(s): {written}", highlight=False, soft_wrap=True)
+
+
+evaluate_app = typer.Typer(no_args_is_help=True, help="Measure a model against labelled images.")
+app.add_typer(evaluate_app, name="evaluate")
+
+
+@evaluate_app.command("single-point")
+def single_point(
+    data: Annotated[str, typer.Option("--data", metavar="DIR", help="COCO (images/ + instances.json) or shards.")],
+    model: ModelOption = None,
+    home: OfHomeOption = None,
+    target: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Where the figures go.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Only N images, always the same ones (by hash of the name).")
+    ] = None,
+) -> None:
+    """One click at each mask's centre: mIoU of top-1 and best of 3; then clicks to 85 and 90 % IoU."""
+    from workflows.evaluate import evaluate_single_point
+    from workflows.models import model_of
+    from workflows.tables import single_point_table
+
+    model = model_of(model, home)
+    result = evaluate_single_point(data, model, target, limit, out)
+    out.print(single_point_table(model, result))
+    if target is not None:
+        out.print(str(target), highlight=False, soft_wrap=True)
 
 
 models_app = typer.Typer(invoke_without_command=True, help="Known checkpoints and detectors; `pull` fetches one.")
@@ -212,6 +224,12 @@ def pull(
     out.print(str(path), highlight=False, soft_wrap=True)
 
 
+cli_annotations.register(app)
+cli_engine.register(app)
+cli_training.register(app, evaluate_app)
+cli_release.register(app)
+
+
 def main() -> NoReturn:
     """Exit codes: 0 everything planned has an outcome, 1 something has none, 2 usage or config."""
     from dataengine.errors import ConfigError, EngineError
@@ -224,10 +242,10 @@ def main() -> NoReturn:
     except EngineError as error:
         _fail(error, 1, debug)
     except typer.Abort:
-        _error("interrupted; run the same command again to go on")
+        complain("interrupted; run the same command again to go on")
         sys.exit(130)
     except KeyboardInterrupt:
-        _error("interrupted; run the same command again to go on")
+        complain("interrupted; run the same command again to go on")
         sys.exit(130)
     except OSError as error:
         # Disk full, permission, a vanished mount: the file's name is in the message.
@@ -244,27 +262,14 @@ def _fail(error: Exception, code: int, debug: bool) -> NoReturn:
     if debug:
         raise error
     for line in str(error).splitlines():
-        _error(line)
+        complain(line)
     sys.exit(code)
-
-
-def _error(line: str) -> None:
-    Console(stderr=True).print(f"error: {line}", style="red", highlight=False, markup=False, soft_wrap=True)
 
 
 def _quoted(text: str) -> str:
     import shlex
 
     return shlex.quote(text)
-
-
-def _open(home: str, overrides: list[str] | None, address: str | None) -> Home:
-    from dataengine.home import open_home
-
-    chosen = list(overrides or [])
-    if address:
-        chosen.append(f"ray.address={address}")
-    return open_home(home, chosen)
 
 
 if __name__ == "__main__":

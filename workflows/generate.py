@@ -25,11 +25,13 @@ from dataengine.home.fingerprint import code_version, fingerprint, library_versi
 from dataengine.home.journal import remove_journal
 from dataengine.home.owner import Owner
 from dataengine.home.plan import Plan, inputs_hash, write_segment
+from dataengine.home.rounds import model_location, model_name
 from dataengine.home.units import commit, committed, records
 from dataengine.model.checkpoints import load_model
 from dataengine.runtime.cluster import cores, gpu_count, gpu_kind, ray_session
 from dataengine.runtime.pool import ActorPool, Outcome
-from schemas import GENERATE_PLAN_SCHEMA, CommitRecord, ShardPlan
+from schemas import CommitRecord, ShardPlan
+from schemas.arrow import GENERATE_PLAN_SCHEMA
 from schemas.jobs import GenerateJob
 from stages.fully_automatic import WORKFLOW, ShardAttempt, ShardBuilder, read_in_hand
 from workflows import ingest
@@ -53,6 +55,8 @@ class GenerateSummary:
     images_now: int = 0
     seconds: float = 0.0
     replaced: int = 0
+    left: int = 0
+    """Shards that this run was told not to begin."""
     failed: dict[str, str] = field(default_factory=dict)
     """Shard name -> why it has no commit record."""
 
@@ -61,8 +65,8 @@ class GenerateSummary:
         return self.images_now / self.seconds if self.seconds else 0.0
 
 
-def generate(home: Home, console: Console) -> GenerateSummary:
-    """Plans what is new, then makes every shard that has no commit record.
+def generate(home: Home, console: Console, most: int | None = None) -> GenerateSummary:
+    """Plans what is new, then makes every shard that has no commit record, or the first `most` of them.
 
     Raises ConfigError when the home was planned under other conditions, EngineError when ingest is not
     finished, storage fails or the actors can't start.
@@ -75,7 +79,7 @@ def generate(home: Home, console: Console) -> GenerateSummary:
             extend_plan(home, job)
             plan = Plan(home.storage, WORKFLOW)
             try:
-                return _Run(home, owner, plan, job).make(console)
+                return _Run(home, owner, plan, job).make(console, most)
             finally:
                 home.storage.remove(layout.attempts(layout.SHARDS))
 
@@ -87,7 +91,9 @@ def plan_job(home: Home) -> GenerateJob:
     """
     config = home.config
     device = "cuda" if gpu_count() else "cpu"
-    _, card = load_model(config.model)
+    # The name is frozen, not the word `latest`: a round promoted meanwhile must not get into these shards.
+    model = model_name(home.storage, config.model)
+    _, card = load_model(model_location(home.storage, model))
     settings = resolve_settings(config.generate, card, device)
     planned = Plan(home.storage, WORKFLOW).meta
     threads = config.generate.threads or (planned["facts"]["threads"] if planned else cores())
@@ -103,7 +109,7 @@ def plan_job(home: Home) -> GenerateJob:
         "libraries": library_versions("torch"),
     }
     return GenerateJob(
-        model=config.model,
+        model=model,
         model_sha256=card.sha256,
         device="cuda" if device == "cuda" else "cpu",
         threads=threads,
@@ -169,11 +175,13 @@ class _Run:
         self._in_shards = 0
         self._masks_in_shards = 0
 
-    def make(self, console: Console) -> GenerateSummary:
+    def make(self, console: Console, most: int | None = None) -> GenerateSummary:
         started = time.monotonic()
         done = committed(self._home.storage, WORKFLOW)
         todo = [unit for unit in range(self._plan.units) if _name(unit) not in done]
         summary = GenerateSummary(planned=self._plan.rows)
+        if most is not None:
+            todo, summary.left = todo[:most], max(0, len(todo) - most)
         for record in records(self._home.storage, WORKFLOW):
             self._count(summary, record)
         before = self._in_shards

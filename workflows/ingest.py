@@ -33,7 +33,8 @@ from dataengine.home.plan import Plan, inputs_hash, write_segment
 from dataengine.home.units import commit, committed
 from dataengine.runtime.cluster import ray_session
 from dataengine.runtime.pool import ActorPool, Outcome
-from schemas import INGEST_PLAN_SCHEMA, CommitRecord, ImageRecord, ImageRef
+from schemas import CommitRecord, ImageRecord, ImageRef
+from schemas.arrow import INGEST_PLAN_SCHEMA
 from stages.ingest import ImageExaminer
 from workflows.progress import Bar
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -26,14 +27,36 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed or 0:.2f} {task.fields['unit']}/s")
 
 
-class Bar:
-    """One task's progress. `done` counts include earlier runs' work; the rate counts this run's only."""
+class _Live(Progress):
+    """A bar with something more below it."""
 
-    def __init__(self, console: Console, title: str, total: int, done: int = 0, unit: str = "images") -> None:
+    below: Callable[[], RenderableType] | None = None
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        if self.below is not None:
+            yield self.below()
+
+
+class Bar:
+    """One task's progress. `done` counts include earlier runs' work; the rate counts this run's only.
+
+    On a terminal what `below` returns is shown under the bar, as it is when the bar is drawn.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        title: str,
+        total: int,
+        done: int = 0,
+        unit: str = "images",
+        below: Callable[[], RenderableType] | None = None,
+    ) -> None:
         self._console, self._title, self._total, self._unit = console, title, total, unit
         self._start, self._first, self._last_line = time.monotonic(), done, time.monotonic()
         self._note = ""
-        self._progress = Progress(
+        self._progress = _Live(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -44,6 +67,7 @@ class Bar:
             console=console,
             disable=not console.is_terminal,
         )
+        self._progress.below = below
         self._task = self._progress.add_task(title, total=total, completed=done, note="", unit=unit)
 
     def __enter__(self) -> Bar:
@@ -61,8 +85,8 @@ class Bar:
         if not self._console.is_terminal and now - self._last_line >= PLAIN_SECONDS:
             self._last_line = now
             rate = (done - self._first) / max(1e-9, now - self._start)
-            eta = f"{(self._total - done) / rate:.0f} s left" if rate > 0 else "starting"
-            self._console.print(
-                f"{self._title}: {done}/{self._total} {self._unit}, {rate:.2f}/s, {eta} {note}".rstrip(),
-                highlight=False,
-            )
+            eta = f", {(self._total - done) / rate:.0f} s left" if rate > 0 else ", starting"
+            # Without a total there is nothing to be left.
+            of, eta = (f"/{self._total}", eta) if self._total else ("", "")
+            line = f"{self._title}: {done}{of} {self._unit}, {rate:.2f}/s{eta}" + (f", {note}" if note else "")
+            self._console.print(line, highlight=False, soft_wrap=True)  # a line is a line in a log file too

@@ -7,6 +7,7 @@ import itertools
 from dataengine.automask.presets import resolve_settings
 from dataengine.home import Home, layout
 from dataengine.home.plan import Plan
+from dataengine.home.rounds import model_location
 from dataengine.model.checkpoints import load_model
 from dataengine.reports.dataset_report import render_dataset_report
 from workflows.generate import WORKFLOW, GenerateSummary
@@ -19,7 +20,7 @@ LISTED_INPUTS = 10_000
 
 def write_report(home: Home, summary: GenerateSummary) -> str:
     """Writes the page and returns where it lies."""
-    _, card = load_model(home.config.model)
+    _, card = load_model(model_location(home.storage, home.config.model))
     facts = Plan(home.storage, WORKFLOW).meta["facts"]
     settings = resolve_settings(home.config.generate, card, facts["device"].split()[0])
     page = render_dataset_report(

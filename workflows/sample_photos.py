@@ -75,8 +75,8 @@ def write_sample_photos(folder: Path) -> list[Path]:
     paths = []
     for photo in SAMPLE_PHOTOS:
         path = folder / photo.name
-        with Image.open(_package_file(photo)) as image:
-            picture = image.convert("L" if image.mode == "L" else "RGB")
+        image = package_photo(photo.package, photo.file)
+        picture = image.convert("L" if image.mode == "L" else "RGB")
         exif = Image.Exif()
         if photo.name == "china.jpg":
             picture = draw_number_plate(picture, PLATE_XY, PLATE_WIDTH, PLATE_TEXT)
@@ -161,13 +161,18 @@ def _phone_exif() -> Image.Exif:
     return exif
 
 
-def _package_file(photo: SamplePhoto) -> Path:
-    """The photo inside its package, found without importing the package: that takes seconds."""
-    spec = importlib.util.find_spec(photo.package)
+def package_photo(package: str, file: str) -> Image.Image:
+    """A photo inside its package, found without importing the package: that takes seconds.
+
+    Raises `EngineError` when the package isn't installed.
+    """
+    spec = importlib.util.find_spec(package)
     if spec is not None and spec.submodule_search_locations:
-        path = Path(next(iter(spec.submodule_search_locations))) / photo.file
+        path = Path(next(iter(spec.submodule_search_locations))) / file
         if path.is_file():
-            return path
+            with Image.open(path) as image:
+                image.load()
+            return image
     raise EngineError("the sample photos need scikit-image and scikit-learn: pip install 'sa-dataengine[demo]'")
 
 

@@ -19,18 +19,19 @@ from dataengine.masks.rle import encode
 from dataengine.model.checkpoints import load_model
 from dataengine.model.predictor import Prediction, Predictor
 from dataengine.model.sam import Sam
+from dataengine.model.text import clip_of
+from dataengine.prompts import ROUGH_LOGIT
 from dataengine.reports.overlay import draw_masks
 from schemas import CheckpointCard, MaskRecord
 from schemas.config import GenerateConfig, IngestConfig
+from workflows.segment_detected import detected
 
 CHOICES = ("best", "all", "ambiguous")
-ROUGH_LOGIT = 8.0
-"""Logit that a pixel of a given rough mask stands for: sure, as the paper's fed-back logits mostly are."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the person asked for: points xy with labels, a box XYXY, a rough mask, or everything."""
+    """What the person asked for: points xy with labels, a box XYXY, a rough mask, words, or everything."""
 
     points: list[tuple[float, float]]
     labels: list[int]
@@ -38,6 +39,11 @@ class Prompt:
     mask: Path | None
     everything: bool
     choose: str
+    text: str | None = None
+    clip: str | None = None
+    """The CLIP for the words, instead of the one that the model's card names."""
+    detector: str | None = None
+    """What finds the objects, by the words if there are any, instead of the model's own text prompt."""
 
     @classmethod
     def parse(
@@ -48,6 +54,9 @@ class Prompt:
         mask: Path | None,
         everything: bool,
         choose: str,
+        text: str | None = None,
+        clip: str | None = None,
+        detector: str | None = None,
     ) -> Prompt:
         """Checks the flags. Raises ConfigError that names the wrong one."""
         if file is not None:
@@ -60,17 +69,26 @@ class Prompt:
             raise ConfigError(f"--box {box}: expected left,top,right,bottom with left < right and top < bottom")
         if choose not in CHOICES:
             raise ConfigError(f"--choose {choose}: expected one of {', '.join(CHOICES)}")
-        given = bool(parsed or corners or mask)
+        given = bool(parsed or corners or mask or text is not None or detector)
         if given == everything:
-            raise ConfigError("give --point, --points, --box or --mask, or else --everything")
+            raise ConfigError("give --point, --points, --box, --mask, --text or --detector, or else --everything")
+        if detector and (parsed or corners or mask or clip):
+            raise ConfigError("--detector finds the boxes itself: it goes with --text and with no other prompt")
+        if text is not None and not text.strip():
+            raise ConfigError("--text: expected words")
         labels = [int(p[2]) if len(p) == 3 else 1 for p in parsed]
         if not set(labels) <= {0, 1}:
             raise ConfigError("--point: the third number is 1 (on the object) or 0 (background)")
-        return cls([(p[0], p[1]) for p in parsed], labels, corners, mask, everything, choose)
+        return cls([(p[0], p[1]) for p in parsed], labels, corners, mask, everything, choose, text, clip, detector)
 
 
-def segment_image(image: Path, prompt: Prompt, model: str, target: Path | None) -> tuple[Path, list[MaskRecord]]:
-    """Runs the prompt and writes a PNG overlay, or JSON when `target` ends in .json."""
+def segment_image(
+    image: Path, prompt: Prompt, model: str, target: Path | None
+) -> tuple[Path, list[MaskRecord], list[str]]:
+    """Runs the prompt and writes a PNG overlay, or JSON when `target` ends in .json.
+
+    Returns where, the records, and what a detector says of each (empty without one).
+    """
     if not image.is_file():
         raise ConfigError(f"{image}: no such file")
     try:
@@ -78,14 +96,19 @@ def segment_image(image: Path, prompt: Prompt, model: str, target: Path | None) 
     except RejectedImageError as error:
         raise ConfigError(f"{image}: {error}") from error
     sam, card = load_model(model)
-    records = _everything(sam, card, pixels) if prompt.everything else _prompted(sam, pixels, prompt)
+    words: list[str] = []
+    if prompt.detector:
+        found = detected(sam, card, pixels, image.name, prompt.detector, prompt.text)
+        records, words = [record for record, _ in found], [said for _, said in found]
+    else:
+        records = _everything(sam, card, pixels) if prompt.everything else _prompted(sam, pixels, prompt)
     target = target or image.with_name(f"{image.stem}-masks.png")
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.suffix.lower() == ".json":
         target.write_text(json.dumps([record.model_dump() for record in records], indent=1))
     else:
         Image.fromarray(draw_masks(pixels, records)).save(target)
-    return target, records
+    return target, records, words
 
 
 def _everything(sam: Sam, card: CheckpointCard, pixels: np.ndarray) -> list[MaskRecord]:
@@ -99,15 +122,20 @@ def _prompted(sam: Sam, pixels: np.ndarray, prompt: Prompt) -> list[MaskRecord]:
         if not (0 <= x < width and 0 <= y < height):
             raise ConfigError(f"--point {x:g},{y:g} lies outside the image of {width}x{height} pixels")
     # Several prompts at once leave little to be ambiguous about: the paper's single-mask token (paper A).
-    single = prompt.choose == "best" and (len(prompt.points) + 2 * bool(prompt.box) + bool(prompt.mask)) > 1
+    single = (
+        prompt.choose == "best"
+        and (len(prompt.points) + 2 * bool(prompt.box) + bool(prompt.mask) + bool(prompt.text)) > 1
+    )
     arguments: dict[str, Any] = {
         "points": prompt.points or None,
         "labels": prompt.labels or None,
         "box": prompt.box,
+        "text": prompt.text,
     }
     if prompt.mask:
         arguments["mask"] = _rough_logits(sam, prompt.mask, (height, width))
-    found = Predictor(sam).set_image(pixels).predict(**arguments, multimask=not single)
+    clip = clip_of(sam, prompt.clip) if prompt.text else None
+    found = Predictor(sam, clip).set_image(pixels).predict(**arguments, multimask=not single)
     chosen = (
         [found.best]
         if prompt.choose == "best"
