@@ -1,7 +1,7 @@
 """Recall by size, false boxes and time of the face and plate detectors.
 
-    python benchmarks/privacy.py faces  DIR [DIR ...] [--json FILE]
-    python benchmarks/privacy.py plates DIR [DIR ...] [--json FILE]
+    python -m benchmarks.privacy faces  DIR [DIR ...] [--json FILE]
+    python -m benchmarks.privacy plates DIR [DIR ...] [--json FILE]
 
 DIR holds `images/` and `instances.json` in COCO form (boxes are enough). An annotated box counts as found
 when one box overlaps it with an IoU of at least 0.3, and as hidden when at least 80 % of it lies inside what

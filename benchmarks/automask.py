@@ -1,0 +1,219 @@
+"""Automatic masks against segment-anything's generator: the same weights, image and thresholds.
+
+    python -m benchmarks.automask [--models nano vit_b] [--sizes 1500x2250 1024x1024] [--shares 0.1 0.4]
+                                  [--points 32] [--layers 0] [--repeats 1] [--json FILE]
+
+Each side works in processes of its own, in turn (ours, public, ours, public, ...), after a warm-up on a small
+photo. `s` is the median of `generate`, encoder included. `peak MB` is the most its process held while it
+generated, python, torch and weights included; `idle MB` is what it held just before. A share is that of the
+candidates (three a point) that pass both filters; the thresholds are found on a smaller copy of the image.
+Records are compared one by one: a line that says `other records` counts for nothing.
+
+`nano` has its IoU head turned around, and `vit_b` a random encoder (tests/parity/weights.py says why): both
+give many different masks. `of limit` is the time that the arithmetic of our side would take at the rate of
+the best product of two 2048 x 2048 matrices in the same run, as a share of the time it took.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from itertools import product
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.measure import in_fresh_process, machine, parser, peak_rss, report, reset_peak, rss
+from benchmarks.photos import mosaic
+from benchmarks.public import segment_anything
+from dataengine.automask import MaskGenerator
+from dataengine.automask.presets import OFFICIAL, resolve_settings
+from dataengine.model import load_model
+from schemas import AutomaskSettings, MaskRecord
+from schemas.config import GenerateConfig
+
+SEED = 3
+THRESHOLD_SIDE, THRESHOLD_POINTS = 600, 16
+PEAK_SIDE, PEAK_PRODUCTS = 2048, 8
+
+
+def settings_of(points: int, layers: int, thresholds: dict[str, float]) -> AutomaskSettings:
+    """The public code's settings in the batches that `preset: auto` has on a CPU."""
+    _, card = load_model("nano")
+    auto = resolve_settings(GenerateConfig(), card, "cpu")
+    return AutomaskSettings(
+        **OFFICIAL,
+        points_per_side=points,
+        crop_layers=layers,
+        points_downscale=2,
+        points_per_batch=auto.points_per_batch,
+        crops_per_batch=auto.crops_per_batch,
+        **thresholds,
+    )
+
+
+def generator(model: str, side: str, points: int, layers: int, thresholds: dict[str, float]) -> Any:
+    """Something with `generate(pixels)`; the other side's weights are gone when it returns."""
+    from tests.parity.weights import Remembering, pair
+
+    sides = pair(model)
+    if side == "ours":
+        if isinstance(sides.ours.image_encoder, Remembering):
+            sides.ours.image_encoder = sides.ours.image_encoder.encoder
+        return MaskGenerator(sides.ours, settings_of(points, layers, thresholds))
+    if isinstance(sides.public.image_encoder, Remembering):
+        sides.public.image_encoder = sides.public.image_encoder.encoder
+    return segment_anything().SamAutomaticMaskGenerator(
+        sides.public,
+        points_per_side=points,
+        crop_n_layers=layers,
+        crop_n_points_downscale_factor=2,
+        output_mode="coco_rle",
+        **thresholds,
+    )
+
+
+def find_thresholds(model: str, height: int, width: int, share: float) -> dict[str, float]:
+    """Of predicted IoU and stability, such that `share` of the candidates pass; in a process of its own."""
+    from tests.parity.records import thresholds
+    from tests.parity.weights import pair
+
+    small = THRESHOLD_SIDE / max(height, width)
+    pixels = np.asarray(
+        Image.fromarray(mosaic(height, width, SEED)).resize((round(width * small), round(height * small)))
+    )
+    return thresholds(pair(model).ours, pixels, settings_of(THRESHOLD_POINTS, 0, {}), share)
+
+
+def run(
+    model: str, side: str, height: int, width: int, points: int, layers: int, limits: dict[str, float], answer: str
+) -> dict[str, Any]:
+    """One `generate`, timed, in a process of its own; the records go to the file `answer`."""
+    made = generator(model, side, points, layers, limits)
+    with torch.no_grad():
+        warm_up = generator_with_few_points(made)
+        warm_up.generate(mosaic(240, 320, SEED))
+        pixels = mosaic(height, width, SEED)
+        reset_peak()
+        idle = rss()
+        started = time.perf_counter()
+        found = made.generate(pixels)
+        seconds = time.perf_counter() - started
+    records = [record.model_dump() if isinstance(record, MaskRecord) else plain(record) for record in found]
+    Path(answer).write_text(json.dumps(records))
+    return {"seconds": seconds, "peak": peak_rss(), "idle": idle}
+
+
+def generator_with_few_points(made: Any) -> Any:
+    """The same model and thresholds, four points: what is loaded late is loaded then."""
+    if isinstance(made, MaskGenerator):
+        few = made.settings.model_copy(update={"points_per_side": 2, "crop_layers": 0})
+        return MaskGenerator(made.sam, few)
+    return segment_anything().SamAutomaticMaskGenerator(made.predictor.model, points_per_side=2)
+
+
+def plain(annotation: dict[str, Any]) -> dict[str, Any]:
+    """A public annotation as JSON can hold it."""
+    keys = ("segmentation", "bbox", "point_coords", "crop_box")
+    numbers = {key: float(annotation[key]) for key in ("predicted_iou", "stability_score")}
+    return {key: annotation[key] for key in keys} | numbers | {"area": int(annotation["area"])}
+
+
+def count_gflop(model: str, height: int, width: int, points: int, layers: int, limits: dict[str, float]) -> float:
+    """Products and convolutions of our side, counted by torch on one thread; in a process of its own."""
+    torch.set_num_threads(1)  # the counter sees only its own thread
+    made = generator(model, "ours", points, layers, limits)
+    with FlopCounterMode(display=False) as counter:
+        made.generate(mosaic(height, width, SEED))
+    return counter.get_total_flops() / 1e9
+
+
+def peak_gflops() -> float:
+    """The machine's best rate of float32 products with all of torch's threads."""
+    square = torch.randn(PEAK_SIDE, PEAK_SIDE)
+    best = 0.0
+    for _ in range(PEAK_PRODUCTS):
+        started = time.perf_counter()
+        square @ square
+        best = max(best, 2 * PEAK_SIDE**3 / 1e9 / (time.perf_counter() - started))
+    return best
+
+
+def compared(folder: Path, ours: str, public: str) -> str:
+    """`ours` and `public` name the files with the records."""
+    from tests.parity.records import compare, record_of
+
+    mine, theirs = (json.loads((folder / name).read_text()) for name in (ours, public))
+    parity = compare(
+        [MaskRecord(**record) for record in mine], [record_of(index, one) for index, one in enumerate(theirs)]
+    )
+    problems = parity.problems()
+    if problems:
+        return f"other records: {problems[0]}"
+    return f"{parity.public} records, {parity.identical} identical RLE"
+
+
+def rows_of(
+    model: str, size: tuple[int, int], share: float, points: int, layers: int, repeats: int
+) -> list[dict[str, Any]]:
+    """Our row and the public one."""
+    height, width = size
+    limits = in_fresh_process(find_thresholds, model=model, height=height, width=width, share=share).result
+    case = {"model": model, "height": height, "width": width, "points": points, "layers": layers, "limits": limits}
+    results: dict[str, list[dict[str, Any]]] = {"ours": [], "public": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(repeats):
+            for side, done in results.items():
+                done.append(in_fresh_process(run, side=side, answer=f"{folder}/{side}.json", **case).result)
+        records = compared(Path(folder), "ours.json", "public.json")
+    limit = in_fresh_process(count_gflop, **case).result / peak_gflops()
+    seconds = {side: median(one["seconds"] for one in done) for side, done in results.items()}
+    peak = {side: max(one["peak"] for one in done) for side, done in results.items()}
+    faster = median(b["seconds"] / a["seconds"] for a, b in zip(results["ours"], results["public"], strict=True))
+    rows = []
+    for side in results:
+        mine = side == "ours"
+        rows.append(
+            {
+                "model": model,
+                "image": f"{height}x{width}",
+                "points": f"{points}/{layers}",
+                "passing": f"{share:.0%}",
+                "generator": side,
+                "s": seconds[side],
+                "peak MB": round(peak[side] / 1e6),
+                "idle MB": round(max(one["idle"] for one in results[side]) / 1e6),
+                "times faster": faster if mine else None,
+                "of its memory": peak["ours"] / peak["public"] if mine else None,
+                "of limit": limit / seconds["ours"] if mine else None,
+                "records": records if mine else None,
+            }
+        )
+    return rows
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument("--models", nargs="+", default=["nano", "vit_b"], choices=("nano", "vit_b"))
+    arguments.add_argument("--sizes", nargs="+", default=["1500x2250", "1024x1024"], metavar="HxW")
+    arguments.add_argument("--shares", nargs="+", type=float, default=[0.1, 0.4])
+    arguments.add_argument("--points", type=int, default=32, help="a side, of the whole image")
+    arguments.add_argument("--layers", type=int, default=0, help="of crops")
+    arguments.add_argument("--repeats", type=int, default=1)
+    chosen = arguments.parse_args()
+    sizes = [(int(height), int(width)) for height, width in (size.split("x") for size in chosen.sizes)]
+    facts = machine()
+    rows = []
+    for model, size, share in product(chosen.models, sizes, chosen.shares):
+        rows += rows_of(model, size, share, chosen.points, chosen.layers, chosen.repeats)
+    report(facts, rows, chosen.json)
+
+
+if __name__ == "__main__":
+    main()
