@@ -17,12 +17,15 @@ def ray_cluster() -> Iterator[None]:
     """A local Ray with two logical CPUs, ended with the test session."""
     import ray
 
+    from dataengine.runtime.cluster import quoted_python
+
     ray.init(
         address="local",
         num_cpus=2,
         include_dashboard=False,
         log_to_driver=False,
         object_store_memory=200 << 20,
+        runtime_env=quoted_python(),
     )
     yield
     ray.shutdown()

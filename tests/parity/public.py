@@ -12,6 +12,8 @@ import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -22,6 +24,7 @@ from PIL import Image
 from torch import nn
 
 from dataengine.model import Sam
+from tests.parity.inputs import Prompt
 
 
 def segment_anything() -> ModuleType:
@@ -32,6 +35,73 @@ def segment_anything() -> ModuleType:
 def mobile_sam() -> ModuleType:
     """The package `mobilesam-mirror`; skips the test where it isn't installed."""
     return _imported("mobile_sam", "mobilesam-mirror")
+
+
+def transformers_sam() -> tuple[Any, Any]:
+    """`SamConfig` and `SamModel` of `transformers`; skips the test where it isn't installed."""
+    _must_be_installed("transformers", "transformers")
+    # From its own module: the top level asks for what image processors need, and no pixel is processed here.
+    model = importlib.import_module("transformers.models.sam.modeling_sam").SamModel
+    return importlib.import_module("transformers.models.sam.configuration_sam").SamConfig, model
+
+
+@dataclass(frozen=True)
+class Vit:
+    """The shape of a ViT encoder of 1024 px, patches of 16 and windows of 14."""
+
+    width: int
+    depth: int
+    heads: int
+    global_blocks: tuple[int, ...]
+
+
+def public_vit(vit: Vit) -> Any:
+    """The image encoder of `segment-anything` in any shape."""
+    return (
+        segment_anything()
+        .modeling.ImageEncoderViT(
+            depth=vit.depth,
+            embed_dim=vit.width,
+            img_size=1024,
+            mlp_ratio=4,
+            norm_layer=partial(nn.LayerNorm, eps=1e-6),
+            num_heads=vit.heads,
+            patch_size=16,
+            qkv_bias=True,
+            use_rel_pos=True,
+            global_attn_indexes=vit.global_blocks,
+            window_size=14,
+            out_chans=256,
+        )
+        .eval()
+    )
+
+
+class Official:
+    """A `Sam` of `segment-anything`, or of `mobilesam-mirror`, which has the same parts."""
+
+    def __init__(self, sam: Any) -> None:
+        self.sam = sam
+
+    def embed(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Normalised, padded (B, 3, S, S) -> (B, 256, e, e)."""
+        return self.sam.image_encoder(pixels)
+
+    def prompt(self, prompt: Prompt) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """B prompts -> sparse (B, T, 256) and dense (B, 256, e, e)."""
+        points = None if prompt.points is None else (prompt.points, prompt.labels)
+        return self.sam.prompt_encoder(points=points, boxes=prompt.boxes, masks=prompt.masks)
+
+    def decode(self, embedding: torch.Tensor, prompt: Prompt, multimask: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """B prompts on one image (1, 256, e, e) -> logits (B, K, 4e, 4e) and predicted IoU (B, K)."""
+        sparse, dense = self.prompt(prompt)
+        return self.sam.mask_decoder(
+            image_embeddings=embedding,
+            image_pe=self.sam.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=multimask,
+        )
 
 
 def public_sam(ours: Sam, encoder: nn.Module) -> Any:
@@ -76,9 +146,13 @@ def randomise(module: nn.Module, seed: int = 0) -> None:
                 value.copy_(noise / max(1, value[0].numel()) ** 0.5)
 
 
-def _imported(module: str, package: str) -> ModuleType:
+def _must_be_installed(module: str, package: str) -> None:
     if importlib.util.find_spec(module) is None:
         pytest.skip(f"the package {package} is not installed; it comes with the extra `dev`")
+
+
+def _imported(module: str, package: str) -> ModuleType:
+    _must_be_installed(module, package)
     if module not in sys.modules:
         with _stand_ins():
             importlib.import_module(module)
@@ -115,6 +189,7 @@ def _module(name: str, **content: object) -> ModuleType:
 def _batched_nms(boxes: torch.Tensor, scores: torch.Tensor, idxs: torch.Tensor, iou_threshold: float) -> torch.Tensor:
     """torchvision's, for a single category, with ties in the order given (its own order varies by version)."""
     assert not idxs.any(), "the public generator has one category"
+    device, boxes, scores = boxes.device, boxes.cpu(), scores.cpu()
     order = torch.argsort(scores, descending=True, stable=True)
     areas = _box_area(boxes)
     gone = torch.zeros(len(boxes), dtype=torch.bool)
@@ -127,7 +202,7 @@ def _batched_nms(boxes: torch.Tensor, scores: torch.Tensor, idxs: torch.Tensor, 
         sides = torch.minimum(boxes[index, 2:], boxes[rest, 2:]) - torch.maximum(boxes[index, :2], boxes[rest, :2])
         overlap = sides.clamp(min=0).prod(dim=1)
         gone[rest] |= (overlap / (areas[index] + areas[rest] - overlap)).double() > iou_threshold
-    return torch.tensor(keep, dtype=torch.int64)
+    return torch.tensor(keep, dtype=torch.int64, device=device)
 
 
 def _box_area(boxes: torch.Tensor) -> torch.Tensor:

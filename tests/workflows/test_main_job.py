@@ -13,7 +13,7 @@ import webdataset
 from PIL import Image
 from pycocotools import mask as coco
 
-from tests.workflows.conftest import FAST, run_cli, sets, shard_hashes
+from tests.workflows.conftest import FAST, run_cli, run_here, sets, shard_hashes
 
 ANNOTATION_FIELDS = {
     "id", "segmentation", "bbox", "area", "predicted_iou", "stability_score", "crop_box", "point_coords",
@@ -99,17 +99,17 @@ def test_commit_records_match_the_files_and_nothing_unfinished_is_left(finished_
 
 
 def test_verify_status_and_inspect(finished_home: Path, tmp_path: Path) -> None:
-    assert "11 images" in run_cli("verify", finished_home)
-    status = json.loads(run_cli("status", finished_home, "--json"))
+    assert "11 images" in run_here("verify", finished_home)
+    status = json.loads(run_here("status", finished_home, "--json"))
     assert [(w["workflow"], w["units_done"], w["units_planned"]) for w in status] == [
         ("ingest", 3, 3),
         ("generate", 3, 3),
     ]
     picture = tmp_path / "seen.png"
     image_id = json.loads(samples_of(finished_home)[0]["json"])["image"]["image_id"]
-    run_cli("inspect", finished_home, "--image", image_id, "--out", picture)
+    run_here("inspect", finished_home, "--image", image_id, "--out", picture)
     assert Image.open(picture).size[0] > 100
-    assert "99999" in run_cli("inspect", finished_home, "--image", 99999, expect=1)
+    assert "99999" in run_here("inspect", finished_home, "--image", 99999, expect=1)
 
 
 def test_verify_names_a_damaged_shard(finished_home: Path, tmp_path: Path) -> None:
@@ -119,9 +119,9 @@ def test_verify_names_a_damaged_shard(finished_home: Path, tmp_path: Path) -> No
     data = bytearray(tar.read_bytes())
     data[len(data) // 2] ^= 0xFF
     tar.write_bytes(data)
-    assert "sa_000001" in run_cli("verify", home, expect=1)
+    assert "sa_000001" in run_here("verify", home, expect=1)
     tar.unlink()
-    assert "sa_000001" in run_cli("verify", home, expect=1)
+    assert "sa_000001" in run_here("verify", home, expect=1)
 
 
 def test_running_again_changes_nothing(finished_home: Path) -> None:
@@ -134,19 +134,21 @@ def test_running_again_changes_nothing(finished_home: Path) -> None:
 
 
 def test_a_changed_setting_never_mixes(finished_home: Path) -> None:
-    text = run_cli("generate", finished_home, "--set", "shards.jpeg_quality=80", expect=2)
+    text = run_here("generate", finished_home, "--set", "shards.jpeg_quality=80", expect=2)
     assert "shards.jpeg_quality: 95 -> 80" in text
 
 
-def test_later_photos_append_and_changed_sources_become_rows(photos: Path, finished_home: Path, tmp_path: Path) -> None:
+def test_later_photos_append_and_changed_sources_become_rows(
+    photos: Path, finished_home: Path, tmp_path: Path, ray_cluster: None
+) -> None:
     sources, home = tmp_path / "sources", tmp_path / "home"
     shutil.copytree(photos, sources)
-    run_cli("init", home, "--images", sources, *sets())
-    run_cli("ingest", home)
+    run_here("init", home, "--images", sources, *sets())
+    run_here("ingest", home)
     # One usable photo changes and one goes, both in the first shard, between ingest and generate.
     Image.new("RGB", (200, 200), "gray").save(sources / "chelsea_left.jpg")
     (sources / "chelsea_right.jpg").unlink()
-    run_cli("generate", home)
+    run_here("generate", home)
     released = {
         row["image_id"]: row for p in (home / "shards").glob("images-*.parquet") for row in pq.read_table(p).to_pylist()
     }
@@ -159,28 +161,28 @@ def test_later_photos_append_and_changed_sources_become_rows(photos: Path, finis
     shutil.copy(photos / "coffee_left.jpg", sources / "again.jpg")  # a duplicate of a known photo
     with Image.open(photos / "china_left.jpg") as image:
         image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(sources / "aa_new.jpg")
-    run_cli("ingest", home)
-    run_cli("generate", home)
+    run_here("ingest", home)
+    run_here("generate", home)
     after = shard_hashes(home)
     assert {path: after[path] for path in before} == before
     assert len(after) == len(before) + 3
     rows = {row["path"]: row for row in rows_of(home)}
     assert rows["again.jpg"]["duplicate_of"] == rows["coffee_left.jpg"]["image_id"]
     assert rows["aa_new.jpg"]["image_id"] > max(by_path.values())
-    run_cli("verify", home)
+    run_here("verify", home)
 
 
 def test_bad_input_is_one_line_and_exit_2(tmp_path: Path) -> None:
     assert "dataengine init" in run_cli("ingest", tmp_path / "nowhere", expect=2)
     home = tmp_path / "home"
-    text = run_cli("init", home, "--images", tmp_path / "no such folder", expect=2)
+    text = run_here("init", home, "--images", tmp_path / "no such folder", expect=2)
     assert "no such folder" in text and "Traceback" not in text
-    run_cli("init", home, "--images", tmp_path, "--set", "generate.points=3", expect=2)
+    run_here("init", home, "--images", tmp_path, "--set", "generate.points=3", expect=2)
     assert not (home / "engine.yaml").exists()
-    assert "pipe" in run_cli("init", home, "--images", "pipe:cat x", expect=2)
+    assert "pipe" in run_here("init", home, "--images", "pipe:cat x", expect=2)
     run_cli("nonsense", expect=2)
     (tmp_path / "empty").mkdir()
-    run_cli("init", home, "--images", tmp_path / "empty", *sets(FAST))
-    text = run_cli("ingest", home, expect=2)
+    run_here("init", home, "--images", tmp_path / "empty", *sets(FAST))
+    text = run_here("ingest", home, expect=2)
     assert "no image" in text and "Traceback" not in text
-    assert "ingest" in run_cli("generate", home, expect=1)
+    assert "ingest" in run_here("generate", home, expect=1)

@@ -19,7 +19,7 @@ from dataengine.automask.crops import crop_boxes
 from dataengine.privacy.audit import detail_left
 from schemas import Box
 from tests.conftest import package_file
-from tests.workflows.conftest import run_cli, sets
+from tests.workflows.conftest import run_here, sets
 
 HEIGHT, WIDTH = 3300, 4950
 RELEASED = (1500, 2250)
@@ -53,7 +53,7 @@ def mosaic() -> tuple[np.ndarray, list[np.ndarray]]:
 
 @pytest.fixture(scope="module")
 def released(
-    mosaic: tuple[np.ndarray, list[np.ndarray]], tmp_path_factory: pytest.TempPathFactory
+    mosaic: tuple[np.ndarray, list[np.ndarray]], tmp_path_factory: pytest.TempPathFactory, ray_cluster: None
 ) -> tuple[dict, np.ndarray, dict]:
     """(JSON, released pixels, catalog row) of the mosaic, which is stored turned by 90 degrees with an EXIF tag."""
     folder = tmp_path_factory.mktemp("mosaic")
@@ -70,10 +70,10 @@ def released(
         "generate.points_downscale=2",
         "generate.threads=1",
     ]
-    run_cli("init", home, "--images", folder / "photos", *sets(overrides))
-    run_cli("ingest", home)
-    run_cli("generate", home)
-    run_cli("verify", home)
+    run_here("init", home, "--images", folder / "photos", *sets(overrides))
+    run_here("ingest", home)
+    run_here("generate", home)
+    run_here("verify", home)
     sample = next(iter(webdataset.WebDataset(str(home / "shards" / "sa_000000.tar"), shardshuffle=False)))
     row = pq.read_table(home / "catalog" / "part-000000.parquet").to_pylist()[0]
     return json.loads(sample["json"]), np.asarray(Image.open(io.BytesIO(sample["jpg"]))), row

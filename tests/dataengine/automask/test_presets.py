@@ -13,7 +13,7 @@ def card(nano: tuple[object, CheckpointCard]) -> CheckpointCard:
 
 
 def core(settings: AutomaskSettings) -> dict[str, object]:
-    return settings.model_dump(exclude={"points_per_batch", "crops_per_batch", "memory_gb"})
+    return settings.model_dump(exclude={"points_per_batch", "crops_per_batch", "compile", "memory_gb"})
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -52,6 +52,15 @@ def test_the_users_keys_win(card: CheckpointCard, preset: str) -> None:
     settings = resolve_settings(config, card, "cpu")
     assert {key: getattr(settings, key) for key in chosen} == chosen
     assert (settings.memory_gb, settings.precision) == (1.5, "bf16")
+
+
+@pytest.mark.parametrize(
+    ("asked", "on_cpu", "on_gpu"), [("auto", False, True), (True, True, True), (False, False, False)]
+)
+def test_compiling(card: CheckpointCard, asked: object, on_cpu: bool, on_gpu: bool) -> None:
+    config = GenerateConfig.model_validate({"compile": asked})
+    compiled = [resolve_settings(config, card, device).compile for device in ("cpu", "mps", "cuda:0")]
+    assert compiled == [on_cpu, on_cpu, on_gpu]
 
 
 def test_description_is_one_line(card: CheckpointCard) -> None:

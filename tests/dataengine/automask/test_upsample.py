@@ -5,11 +5,14 @@ import pytest
 import torch
 
 from dataengine.automask import upsample
-from dataengine.automask.upsample import Axis, Measured, Upsampler
+from dataengine.automask.measured import Measured
+from dataengine.automask.on_device import DeviceMeasure
+from dataengine.automask.upsample import Axis, Upsampler
 from dataengine.masks import PackedMask
 from dataengine.model import Sam
-from schemas import CheckpointCard
+from schemas import AutomaskSettings, CheckpointCard
 
+ANY = AutomaskSettings(stability_score_thresh=0.0)
 SIZES = [((512, 512), (512, 512)), ((341, 512), (1500, 2250)), ((512, 300), (97, 57)), ((1, 512), (1, 3000))]
 
 
@@ -42,7 +45,7 @@ def test_matrices_equal_the_two_resizes(
 
 @pytest.mark.parametrize(("inside", "size"), SIZES)
 @pytest.mark.parametrize("band", [8_000_000, 1000])
-def test_blocks_equal_whole_masks(
+def test_blocks_equal_masks_measured_on_the_device(
     nano: tuple[Sam, CheckpointCard],
     logits: torch.Tensor,
     inside: tuple[int, int],
@@ -51,30 +54,36 @@ def test_blocks_equal_whole_masks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(upsample, "BAND_PIXELS", band)
-    upsampler = Upsampler(nano[0], inside, size, offset=1.0, memory_gb=4)
-    blocks, masks = upsampler.measure(logits), upsampler._measure_whole(logits)
+    blocks = Upsampler(nano[0], inside, size, ANY).measure(logits)
+    masks = DeviceMeasure(nano[0], inside, size, ANY)(logits)
+    full = nano[0].upsample(logits[:, None], inside, size)[:, 0].numpy()
     assert blocks[3] is None and masks[3] is None
-    for block, mask in zip(blocks, masks, strict=True):
+    for block, mask, exact in zip(blocks, masks, full, strict=True):
         assert (block is None) == (mask is None)
         if isinstance(block, Measured) and isinstance(mask, Measured):
-            assert (whole(block.mask, size) != whole(mask.mask, size)).mean() < 1e-5
+            differ = whole(block.mask, size) != whole(mask.mask, size)
+            assert (np.abs(exact[differ]) < 1e-5).all() and differ.mean() < 1e-5
+            assert block.mask.box == mask.mask.box
             assert block.area == pytest.approx(mask.area, abs=2)
             assert block.stability == pytest.approx(mask.stability, abs=1e-4)
-
-
-def test_chunks_by_memory_change_nothing(nano: tuple[Sam, CheckpointCard], logits: torch.Tensor) -> None:
-    small, large = (Upsampler(nano[0], (341, 512), (150, 225), 1.0, gb) for gb in (0.001, 4))
-    for a, b in zip(small._measure_whole(logits), large._measure_whole(logits), strict=True):
-        assert (a is None) == (b is None)
-        if a and b:
-            assert (a.area, a.stability, a.mask.box) == (b.area, b.stability, b.mask.box)
 
 
 def test_stability_is_the_iou_of_two_thresholds(nano: tuple[Sam, CheckpointCard]) -> None:
     ramp = torch.full((1, 128, 128), -20.0)
     ramp[0, :, :64] = 0.5  # above 0 and above -1, never above +1
     ramp[0, :, :32] = 5
-    [measured] = Upsampler(nano[0], (512, 512), (128, 128), 1.0, 4).measure(ramp)
+    [measured] = Upsampler(nano[0], (512, 512), (128, 128), ANY).measure(ramp)
     assert measured is not None
     assert measured.stability == pytest.approx(32 / 64, abs=0.02)
     assert measured.mask.box[:2] == (0, 0) and measured.area == pytest.approx(64 * 128, rel=0.02)
+
+
+def test_less_stable_masks_have_no_measurement(nano: tuple[Sam, CheckpointCard], logits: torch.Tensor) -> None:
+    everything = Upsampler(nano[0], (341, 512), (150, 225), ANY).measure(logits)
+    scores = sorted(one.stability for one in everything if one is not None)
+    limit = scores[len(scores) // 2]  # that one stays: the limit is inclusive
+    strict = Upsampler(nano[0], (341, 512), (150, 225), ANY.model_copy(update={"stability_score_thresh": limit}))
+    expected = [one is not None and one.stability >= limit for one in everything]
+    assert 0 < sum(expected) < len(scores)
+    assert [one is not None for one in strict.measure(logits)] == expected
+    assert [one is not None for one in strict._on_device(logits)] == expected

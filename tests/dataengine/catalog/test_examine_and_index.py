@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from dataengine.catalog import Examiner, SeenIndex, records_to_table, table_to_records
-from schemas import CATALOG_SCHEMA, Box, ImageRef
+from schemas import Box, ImageRef
+from schemas.arrow import CATALOG_SCHEMA
 
 
 class Corner:

@@ -191,7 +191,7 @@ def test_the_library_imports_no_detector_package() -> None:
 
 
 def test_the_registry_says_what_each_file_is() -> None:
-    assert {model.name for model in KNOWN} == {"yunet", "lpd-yunet", "platedet"}
+    assert {model.name for model in KNOWN} == {"yunet", "lpd-yunet", "platedet", "yolox-nano"}
     for model in KNOWN:
         assert len(model.sha256) == 64 and model.url.startswith("https://") and model.licence
     assert PLATEDET.licence == "not stated" and "lpd-yunet" in PLATEDET.note and "Apache-2.0" in PLATEDET.note

@@ -67,3 +67,10 @@ def test_create_and_open(tmp_path) -> None:
     with pytest.raises(ConfigError, match="exists already"):
         create_home(url, ["photos"])
     assert open_home(url, ["shards.short_side=128"]).config.shards.short_side == 128
+
+
+def test_off_is_a_word_as_the_comments_say() -> None:
+    text = "images: [photos]\ningest:\n  duplicates: off\nprivacy:\n  faces: off\n  mode: off\n"
+    config = parse_config(text, "engine.yaml", ["privacy.plates=off", "generate.compile=false"])
+    assert (config.ingest.duplicates, config.privacy.faces, config.privacy.plates) == ("off", "off", "off")
+    assert config.privacy.mode == "off" and config.generate.compile is False

@@ -48,6 +48,19 @@ def test_promote_moves_an_attempt_over_the_final_name(storage: Storage, tmp_path
     assert not storage.exists("shards/.attempts/x/sa_000000.tar")
 
 
+def test_a_folder_gets_its_name_when_all_is_in_it_and_only_once(storage: Storage) -> None:
+    for name in ("index.json", "a.txt", "sample/b.txt"):
+        storage.write(f"releases/.attempts/1/v1/{name}", name.encode())
+    storage.promote_folder("releases/.attempts/1/v1", "releases/v1", last="index.json")
+    assert storage.list("releases/v1") == ["a.txt", "index.json", "sample"]
+    assert storage.read("releases/v1/sample/b.txt") == b"sample/b.txt"
+    assert storage.list("releases/.attempts/1/v1") == []
+    storage.write("releases/.attempts/2/v1/index.json", b"other")
+    with pytest.raises(EngineError, match="is there already"):
+        storage.promote_folder("releases/.attempts/2/v1", "releases/v1", last="index.json")
+    assert storage.read("releases/v1/index.json") == b"index.json"
+
+
 def test_a_staged_file_that_fails_leaves_nothing(storage: Storage) -> None:
     with pytest.raises(RuntimeError), storage.staged("plans/x.parquet") as part:
         part.write_bytes(b"half")

@@ -102,8 +102,27 @@ def test_iou_is_known_before_masks_and_masks_come_for_the_chosen(
     assert decoded.predicted_iou.shape == (6, 4)
     everything = decoder.mask_logits(decoded)
     assert everything.shape == (6, 4, 32, 32)
-    assert torch.allclose(decoder.mask_logits(decoded, torch.tensor([4, 1])), everything[[4, 1]], atol=1e-5)
-    assert decoder.mask_logits(decoded, torch.zeros(0, dtype=torch.long)).shape == (0, 4, 32, 32)
+    chosen = torch.zeros(6, 4, dtype=torch.bool)
+    assert decoder.chosen_logits(decoded, chosen).shape == (0, 32, 32)
+    chosen[1, 3] = chosen[4, 0] = chosen[4, 2] = True
+    assert torch.allclose(decoder.chosen_logits(decoded, chosen), everything[[1, 4, 4], [3, 0, 2]], atol=1e-5)
+
+
+def test_parts_of_one_prompt_and_of_all_prompts_agree(parts: tuple[PromptEncoder, MaskDecoder]) -> None:
+    """Without gradients a CPU takes prompt by prompt, with them all together, as a GPU does."""
+    prompts, decoder = parts
+    sparse, dense = prompts(torch.rand(5, 1, 2) * 128, torch.ones(5, 1))
+    image = decoder.image_side(torch.randn(1, 256, 8, 8), prompts.dense_positions(), dense)
+    together = decoder.decode_tokens(image, sparse)
+    with torch.no_grad():
+        alone = decoder.decode_tokens(image, sparse)
+    assert [len(part) for part in together.cells] == [5]
+    assert [len(part) for part in alone.cells] == [1] * 5
+    assert torch.allclose(together.predicted_iou, alone.predicted_iou, atol=1e-5)
+    assert torch.allclose(torch.cat(together.cells), torch.cat(alone.cells), atol=1e-4)
+    chosen = torch.rand(5, 4) > 0.5
+    ours, theirs = decoder.chosen_logits(alone, chosen), decoder.chosen_logits(together, chosen)
+    assert torch.allclose(ours, theirs, atol=1e-4)
 
 
 def test_gradients_reach_every_decoder_parameter(parts: tuple[PromptEncoder, MaskDecoder]) -> None:

@@ -173,7 +173,7 @@ def test_no_server_and_no_folder(server: Server, tmp_path: Path) -> None:
 
 
 def test_names_of_the_registry(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(EngineError, match=r"knows mobile_sam, sam_vit_b.*yunet, lpd-yunet$"):
+    with pytest.raises(EngineError, match=r"knows mobile_sam, sam_vit_b.*yunet, lpd-yunet, yolox-nano$"):
         pull("sam_vit_z")
     with pytest.raises(EngineError, match="ships with the package"):
         pull("nano")

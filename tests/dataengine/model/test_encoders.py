@@ -38,7 +38,7 @@ def naive_attention(layer: Attention, x: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("bias_bytes", [2**29, 1])
 def test_relative_positions_equal_the_formula(bias_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_encoder, "BIAS_BYTES", bias_bytes)  # 1: one head at a time
+    monkeypatch.setattr(image_encoder, "BIAS_BYTES_ON_CPU", bias_bytes)  # 1: one head at a time
     layer = randomised(Attention(12, 3, 4))
     x = torch.randn(1, 4, 4, 12)
     with torch.no_grad():

@@ -72,8 +72,9 @@ def test_poison_is_quarantined_by_name_and_its_neighbours_live() -> None:
         assert outcome.died == (number in (4, 7)), outcome
         assert (outcome.error is None) == (number not in (4, 7)), outcome
     assert "died 3 times" in str(outcomes[4].error)
-    # Three deaths each; an answer that was on its way when the process died can cost one more.
-    assert 6 <= pool.replaced <= 8
+    # Three deaths each. These calls are so short that a neighbour's answer is often still on its way when the process
+    # dies: then the neighbour is blamed, once, and the death is one more.
+    assert 6 <= pool.replaced <= 6 + 10
 
 
 def test_one_kill_costs_nothing(tmp_path) -> None:

@@ -20,7 +20,8 @@ from dataengine.shards import tables
 from dataengine.shards.finished import FinishedImage
 from dataengine.shards.reader import DamagedShardError, ShardReader, read_samples
 from dataengine.shards.writer import ShardWriter, write_shard
-from schemas import MASKS_SCHEMA, SHARD_IMAGES_SCHEMA, SampleRecord, ShardPlan
+from schemas import SampleRecord, ShardPlan
+from schemas.arrow import MASKS_SCHEMA, SHARD_IMAGES_SCHEMA
 
 SA1B_ANNOTATION = {
     "id",

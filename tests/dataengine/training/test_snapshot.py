@@ -1,0 +1,133 @@
+"""What a round is frozen from: labelled sets and the home's shards, with the held-out side kept out of both."""
+
+from __future__ import annotations
+
+import shutil
+from itertools import islice
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from dataengine.catalog import records_to_table
+from dataengine.errors import EngineError
+from dataengine.home import Home, create_home, layout, open_home
+from dataengine.home.plan import write_segment
+from dataengine.labelled.held_out import is_held_out
+from dataengine.training.recipe import load_recipe
+from dataengine.training.snapshot import earlier_sides, freeze, open_sets, open_stream, read_snapshot
+from schemas import CommitRecord, ImageRecord
+from schemas.arrow import GENERATE_PLAN_SCHEMA
+from schemas.rounds import FrozenModel, SnapshotRecord
+from tests.dataengine.shards.sample_shards import write_sample_shard
+from tests.workflows.rounds import write_objects
+
+IDS = [1, 2, 3, 4, 5, 6]
+"""Of the sample shard; 6 has no sample."""
+
+
+def sha_on(side: bool, number: int) -> str:
+    """The `number`-th made-up content hash on a side of the split."""
+    found = (f"{n:064x}" for n in range(10_000) if is_held_out(f"{n:064x}") is side)
+    return next(islice(found, number, None))
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A home with one finished shard whose images 2 and 5 lie on the held-out side, and a labelled set."""
+    objects = write_objects(tmp_path / "objects", images=40)
+    create_home(str(tmp_path / "home"), ["photos"], [f"retrain.data=[{objects}]"])
+    opened = open_home(str(tmp_path / "home"))
+    storage = opened.storage
+    write_sample_shard(tmp_path / "home" / "shards", short_side=64)
+    rows = [
+        ImageRecord(image_id=i, source="photos", path=f"{i}.jpg", status="ok", sha256=sha_on(i in (2, 5), i))
+        for i in IDS
+    ]
+    with storage.staged(layout.catalog_part(0)) as part:
+        pq.write_table(records_to_table(rows), part)
+    plan = pa.Table.from_pylist([{"unit": 0, "image_id": i, "part": 0} for i in IDS], schema=GENERATE_PLAN_SCHEMA)
+    write_segment(storage, "generate", GENERATE_PLAN_SCHEMA, [plan], {"facts": {}, "parts": 1})
+    commit(opened, "ingest", "part-000000", [], {"ok": len(IDS)})
+    commit(opened, "generate", "sa_000000", ["shards/sa_000000.tar"], {"images": 5})
+    return opened
+
+
+def commit(home: Home, workflow: str, unit: str, paths: list[str], counts: dict[str, int]) -> None:
+    record = CommitRecord(
+        workflow=workflow, unit=unit, inputs="", fingerprint="", objects=[home.storage.describe(p) for p in paths],
+        counts=counts, seconds=1.0, owner_epoch=1,
+    )  # fmt: skip
+    home.storage.write(layout.commit_record(workflow, unit), record.model_dump_json().encode())
+
+
+def frozen(home: Home, number: int = 1) -> SnapshotRecord:
+    parent = FrozenModel(name="nano", sha256="0" * 64)
+    return freeze(home, number, load_recipe("finetune_decoder"), parent)
+
+
+def test_the_stream_never_shows_a_held_out_image(home: Home) -> None:
+    snapshot = frozen(home)
+    shards = snapshot.shards
+    assert (shards.barred, shards.images) == ([2, 5], 3)
+    assert [stored.path for stored in shards.shards] == ["shards/sa_000000.tar"]
+    (one,) = snapshot.sets
+    assert one.held_out and len(one.training) + len(one.held_out) == 40
+    stream = open_stream(home.storage, snapshot, open_sets(home.storage, snapshot))
+    seen = {image.name for image in islice(stream, 1500)}
+    assert seen == set(one.training) | {"sa_1", "sa_3", "sa_4"}
+
+
+def test_an_image_held_out_in_a_set_is_barred_everywhere(home: Home) -> None:
+    """Also in the home's shards and in another sequence of another set."""
+    first = frozen(home)
+    name, content = next(iter(first.sets[0].held_out.items()))
+    source = Path(home.config.retrain.data[0].path)
+    copies = source.with_name("copies")
+    shutil.copytree(source, copies)
+    # One sequence, on the training side, holds copies of everything.
+    sequences = [pattern for pattern in ("png", r"\.", "[0-9]", "pn") if not is_held_out(f"sequence/{found(pattern)}")]
+    entry = f"{{path: {copies}, sequence: '{sequences[0]}'}}"
+    with_copies = open_home(home.storage.url, [f"retrain.data=[{source}, {entry}]"])
+    second = frozen(with_copies).sets[1]
+    assert not second.held_out and name not in second.training
+    assert second.barred == len(first.sets[0].held_out)
+    # The catalog's image 1 turns out to be a copy of a held-out one.
+    rows = pq.read_table(home.storage.local_path(layout.catalog_part(0))).to_pylist()
+    rows[0]["sha256"] = content
+    table = records_to_table([ImageRecord.model_validate(row) for row in rows])
+    pq.write_table(table, home.storage.local_path(layout.catalog_part(0)))
+    assert frozen(home).shards.barred == [1, 2, 5]
+
+
+def found(pattern: str) -> str:
+    return {"png": "png", r"\.": ".", "[0-9]": "0", "pn": "pn"}[pattern]
+
+
+def test_a_later_round_keeps_the_sides(home: Home) -> None:
+    snapshot = frozen(home)
+    home.storage.write(layout.round_data("round-001"), snapshot.model_dump_json().encode())
+    assert read_snapshot(home.storage, 1) == snapshot and read_snapshot(home.storage, 2) is None
+    assert not earlier_sides(home.storage).held_out  # not finished
+    commit(home, "retrain", "round-001", [], {"promoted": 0})
+    entry = f"{{path: {home.config.retrain.data[0].path}, sequence: '[0-9]'}}"
+    changed = frozen(open_home(home.storage.url, [f"retrain.data=[{entry}]"]), 2)
+    assert changed.sets[0].held_out == snapshot.sets[0].held_out
+    assert changed.sets[0].training == snapshot.sets[0].training
+
+
+def test_automatic_masks_can_be_left_out(home: Home) -> None:
+    snapshot = frozen(open_home(home.storage.url, ["retrain.automatic_weight=0"]))
+    assert snapshot.shards.images == 0 and not snapshot.shards.shards
+    stream = open_stream(home.storage, snapshot, open_sets(home.storage, snapshot))
+    assert not any(image.name.startswith("sa_") for image in islice(stream, 100))
+
+
+def test_a_shard_that_was_rebuilt_meanwhile_stops_the_round(home: Home) -> None:
+    snapshot = frozen(home)
+    tar = home.storage.local_path("shards/sa_000000.tar")
+    tar.write_bytes(tar.read_bytes() + bytes(512))
+    commit(home, "generate", "sa_000000", ["shards/sa_000000.tar"], {"images": 5})
+    with pytest.raises(EngineError, match="rebuilt or gone"):
+        open_stream(home.storage, snapshot, open_sets(home.storage, snapshot))
