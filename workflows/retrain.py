@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from dataengine.errors import ConfigError, EngineError
-from dataengine.evaluation import Rival, SinglePointResult, evaluate_single_point, judge
+from dataengine.errors import ConfigError, EngineError, RejectedImageError
+from dataengine.evaluation import Rival, SinglePointResult, Thresholds, evaluate_single_point, judge, thresholds_like
 from dataengine.evaluation.gate import MIN_IMAGES
 from dataengine.home import Home, layout
 from dataengine.home.fingerprint import fingerprint
@@ -64,6 +64,10 @@ from workflows.box_head import round_boxes
 from workflows.progress import Bar
 from workflows.round_page import SHOWN_IMAGES, detectors_of, pictures, write_page
 from workflows.round_training import held_out_images, keep_events, require_trainers, train_round
+
+
+THRESHOLD_IMAGES = 10
+"""Held-out images on which a round's thresholds are chosen: grids of points, no annotation."""
 
 
 class TooFewHeldOutError(ConfigError):
@@ -192,11 +196,14 @@ class _Round:
         candidate, _ = load_model(file, self._device)
         measured = self._measure(candidate, self._name)
         verdict = judge(measured.masks, self._rivals(), np.random.default_rng(self._snapshot.round))
+        thresholds = self._thresholds(candidate)
         card = card.model_copy(
             update={
+                "pred_iou_thresh": thresholds.pred_iou_thresh,
+                "stability_score_thresh": thresholds.stability_score_thresh,
                 "metrics": measured.summary().model_dump(include={"images", "masks", "miou_top1", "miou_best"}),
                 "verdict": verdict.why,
-                "extra": card.extra | {"gate": verdict.model_dump()},
+                "extra": card.extra | {"gate": verdict.model_dump(), "thresholds": thresholds.origin},
             }
         )
         self._owner.check()
@@ -228,7 +235,6 @@ class _Round:
                     "recipe": recipe.model_dump(),
                     "curves": self._curves.summary(),
                     "held_out": "a tenth of each set by hash; exact copies barred from training, near-copies not",
-                    "thresholds": f"those of {parent.name}",
                 },
             }
         )
@@ -260,6 +266,16 @@ class _Round:
         if not result.masks:
             raise EngineError(f"no held-out image can be read any more: {result.skipped.most_common(1)}")
         return result
+
+    def _thresholds(self, candidate: Sam) -> Thresholds:
+        """The candidate's own, so that stage 3 doesn't drown in masks because a model became surer of itself."""
+        parent, card = load_model(self._parent(), self._device)
+        pixels = []
+        for source, names in held_out_images(self._snapshot, self._sources, THRESHOLD_IMAGES):
+            for name in names:
+                with suppress(RejectedImageError):
+                    pixels.append(source.read(name).pixels)
+        return thresholds_like(parent, card, candidate, pixels)
 
     # the end -----------------------------------------------------------------------------------------
 

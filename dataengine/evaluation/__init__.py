@@ -2,12 +2,15 @@
 
 from dataengine.evaluation.gate import Rival, judge, paired_bootstrap
 from dataengine.evaluation.single_point import MaskResult, SinglePointResult, evaluate_single_point
+from dataengine.evaluation.thresholds import Thresholds, thresholds_like
 
 __all__ = [
     "MaskResult",
     "Rival",
     "SinglePointResult",
+    "Thresholds",
     "evaluate_single_point",
     "judge",
     "paired_bootstrap",
+    "thresholds_like",
 ]
