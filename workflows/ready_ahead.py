@@ -65,13 +65,19 @@ def annotation_model(model: str) -> tuple[AnnotationModel, str]:
     ), card.sha256
 
 
-def forget_old_embeddings(storage: Storage, images: Images) -> list[str]:
-    """Deletes the cached embeddings of encoders that nobody needs any more (`Images.forget_encoders`); names them."""
-    unneeded, cache = images.forget_encoders(), MediaCache(storage)
-    deleted = [encoder for encoder in cache.encoders() if encoder in unneeded]
+def forget_old_models(storage: Storage, images: Images) -> list[str]:
+    """Deletes cached embeddings and decoders that nobody needs any more (`Images.forget_encoders`); names them."""
+    cache = MediaCache(storage)
+    encoders, models = images.forget_encoders(), images.unneeded_models()
+    deleted = [encoder for encoder in cache.encoders() if encoder in encoders]
     for encoder in deleted:
         cache.remove_embeddings(encoder)
         log.info("embeddings of encoder %s deleted: no model in use needs them", encoder)
+    for model_id in cache.decoders():
+        if model_id in models:
+            cache.remove_decoder(model_id)
+            deleted.append(model_id)
+            log.info("decoder of model %s deleted: nobody works with it", model_id)
     return deleted
 
 
@@ -213,7 +219,7 @@ class ReadyAhead:
     def _rest(self) -> None:
         # Not at the promotion itself: people wait for the new embeddings first.
         if self._untidy:
-            forget_old_embeddings(self._home.storage, self._images)
+            forget_old_models(self._home.storage, self._images)
             self._untidy = False
         if time.monotonic() - self._busy_at > IDLE_SECONDS:
             self._drop_pool()

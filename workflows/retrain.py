@@ -65,7 +65,6 @@ from workflows.progress import Bar
 from workflows.round_page import SHOWN_IMAGES, detectors_of, pictures, write_page
 from workflows.round_training import held_out_images, keep_events, require_trainers, train_round
 
-
 THRESHOLD_IMAGES = 10
 """Held-out images on which a round's thresholds are chosen: grids of points, no annotation."""
 

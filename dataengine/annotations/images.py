@@ -164,13 +164,25 @@ class Images:
         Needed are the current model's, the one's before it (a step back shall not wait for embeddings), and those
         of tasks in people's hands or waiting for a reviewer.
         """
-        last_two = sa.select(model.c.encoder).order_by(model.c.promoted_at.desc(), model.c.id).limit(2)
-        at_work = sa.select(task.c.encoder).where(task.c.state.in_((*HELD, "submitted")), task.c.encoder.is_not(None))
         with self._database.write() as tx:
-            needed = {*tx.execute(last_two).scalars(), *tx.execute(at_work.distinct()).scalars()}
-            unneeded = sorted(set(tx.execute(sa.select(model.c.encoder)).scalars()) - needed)
+            known = set(tx.execute(sa.select(model.c.encoder)).scalars())
+            last_two = set(tx.execute(_last_two(model.c.encoder)).scalars())
+            unneeded = sorted(known - last_two - self._encoders_at_work(tx.connection))
             tx.execute(sa.delete(embedding).where(embedding.c.encoder.in_(unneeded)))
             return unneeded
+
+    def unneeded_models(self) -> list[str]:
+        """Ids of models whose decoders nobody needs: neither the last two, nor of an encoder that a task needs."""
+        with self._database.read() as connection:
+            at_work = self._encoders_at_work(connection)
+            last_two = set(connection.execute(_last_two(model.c.id)).scalars())
+            known = connection.execute(sa.select(model.c.id, model.c.encoder))
+            return sorted(row.id for row in known if row.id not in last_two and row.encoder not in at_work)
+
+    def _encoders_at_work(self, connection: sa.Connection) -> set[str]:
+        """Encoders of tasks in people's hands or waiting for a reviewer."""
+        at_work = task.c.state.in_((*HELD, "submitted"))
+        return set(connection.execute(sa.select(task.c.encoder).where(at_work, task.c.encoder.is_not(None))).scalars())
 
     def has_embedding(self, image_id: int, encoder: str) -> bool:
         with self._database.read() as connection:
@@ -273,3 +285,8 @@ def _redactions(record: ImageRecord, scale: tuple[float, float], width: int, hei
             if x1 > x0 and y1 > y0:
                 corners = (round(x0, 2), round(y0, 2), round(x1, 2), round(y1, 2))
                 yield Redaction(id=f"{kind}-{index}", kind=kind, box=corners).model_dump(mode="json")
+
+
+def _last_two(column: sa.ColumnElement[str]) -> sa.Select[Any]:
+    """Of the models promoted last: the one in use, and the one that a step back would bring."""
+    return sa.select(column).order_by(model.c.promoted_at.desc(), model.c.id).limit(2)

@@ -72,6 +72,15 @@ class MediaCache:
         """`decoder.onnx` of a model (`dataengine.model.onnx` says what goes in and comes out)."""
         return self._read(layout.decoder(model_id)) if _are_hashes(model_id) else None
 
+    def decoders(self) -> list[str]:
+        """Ids of the models whose decoders lie here."""
+        suffix = ".onnx"
+        return [name.removesuffix(suffix) for name in self._storage.list(layout.DECODERS) if name.endswith(suffix)]
+
+    def remove_decoder(self, model_id: str) -> None:
+        """Deletes it; `ensure_decoder` makes it anew when the model comes into use again."""
+        self._storage.remove(_checked(layout.decoder(model_id), model_id))
+
     def _read(self, path: str) -> bytes | None:
         try:
             return self._storage.read(path)

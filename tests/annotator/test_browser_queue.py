@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from dataengine.annotations.tables import mask
+from dataengine.annotations.tables import mask, probe
+from dataengine.annotations.tables import task as tasks
 from dataengine.masks import encode
 from schemas.annotations import Held, MaskDraft
 from tests.annotator.test_browser_scale import fill_with_discs
@@ -202,6 +203,24 @@ def test_people_queue_and_dashboard(sit_down, world):
     anna.page.fill("[name=password]", "a password of dora's own")
     anna.page.click("button[type=submit]")
     expect(anna.page.locator(".menu summary")).to_have_text("dora")
+
+
+def test_the_dashboard_shows_what_the_hidden_probes_found(sit_down, world):
+    task = fill_with_discs(world, "anna", 4, 20)
+    with world.store.database.write() as tx:
+        for number, outcome in enumerate(("found", "missed", "missed", "kept", "deleted")):
+            kind = "withheld" if number < 3 else "planted"
+            row = {"id": number, "task_id": task, "mask_id": str(number), "kind": kind, "content": {}, "created_at": 0}
+            tx.execute(probe.insert().values(**row, outcome=outcome))
+        tx.execute(tasks.update().where(tasks.c.id == task).values(annotator_id=world.people["anna"].id))
+    adam = sit_down("adam", page="users")
+    adam.page.click("nav >> text=Dashboard")
+    expect(adam.page.locator(".plot")).to_have_count(8)
+    expect(adam.page.locator(".tile", has_text="recall")).to_contain_text("0.33")
+    expect(adam.page.locator(".tile", has_text="automation bias")).to_contain_text("0.5")
+    row = adam.page.locator("tbody tr", has_text="anna")
+    expect(row).to_contain_text("0.33 (3)")
+    expect(row).to_contain_text("0.5 (2)")
 
 
 def test_prefilled_masks_are_locked_filtered_by_score_and_rejected(sit_down, world):

@@ -22,7 +22,7 @@ from schemas.annotations import Held
 from schemas.jobs import EmbeddingJob
 from stages.embedding import Embedder
 from tests.annotated_homes import catalog_of, home_with_catalog
-from workflows.ready_ahead import ReadyAhead, annotation_model, forget_old_embeddings
+from workflows.ready_ahead import ReadyAhead, annotation_model, forget_old_models
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -106,7 +106,8 @@ def test_a_new_encoder_means_embedding_idle_tasks_anew_and_a_new_decoder_alone_d
         model = changed_model(tmp_path, "mask_decoder")
         assert ahead.fill() == 1, "only in place of the task that was taken"
         assert ahead.announced is not None
-        assert ahead.announced.encoder == before.encoder and ahead.announced.id != before.id
+        between = ahead.announced
+        assert between.encoder == before.encoder and between.id != before.id
         assert MediaCache(home.storage).decoder(ahead.announced.id) != MediaCache(home.storage).decoder(before.id)
         model = changed_model(tmp_path, "image_encoder")
         assert ahead.fill() == 2
@@ -125,10 +126,11 @@ def test_a_new_encoder_means_embedding_idle_tasks_anew_and_a_new_decoder_alone_d
         cache = MediaCache(home.storage)
         (home.storage.local_path("cache/embeddings") / "nano-trunk-512-0123").mkdir()
         store.images.promote(after.model_copy(update={"id": "third", "encoder": "0123456789abcdef"}))
-        assert forget_old_embeddings(home.storage, store.images) == [], "the first is held, the second is a step back"
+        assert forget_old_models(home.storage, store.images) == [], "the first's encoder is at work, one is a step back"
         lease = Held(lease=str(leased.lease), fence=leased.fence, mutation=str(uuid.uuid4()))
         store.queue.release(anna, leased.task_id, lease)
-        assert forget_old_embeddings(home.storage, store.images) == [before.encoder]
+        assert forget_old_models(home.storage, store.images) == [before.encoder, *sorted([before.id, between.id])]
+        assert cache.decoders() == [after.id] and cache.decoder(before.id) is None
         assert cache.encoders() == sorted([after.encoder, "nano-trunk-512-0123"]), "what training keeps is its own"
     finally:
         ahead.close()

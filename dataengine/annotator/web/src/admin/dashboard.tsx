@@ -22,6 +22,11 @@ interface Annotator {
   agreement: number | null;
   accepted: number;
   rejected: number;
+  /** Stage 2: suggestions held back and the share that was added; bad ones planted and the share that was left. */
+  withheld: number;
+  recall: number | null;
+  planted: number;
+  automation_bias: number | null;
   days: Day[];
 }
 
@@ -30,6 +35,8 @@ interface Statistics {
   queue: Record<string, number>;
   overall: Partial<Annotator>;
 }
+
+type Figure = "seconds_per_mask" | "clicks_per_mask" | "edit_iou" | "agreement" | "recall" | "automation_bias";
 
 const STATES = ["pending", "ready", "leased", "submitted", "in_review", "accepted", "rejected", "skipped"];
 
@@ -44,8 +51,8 @@ export function DashboardPage() {
     );
   }
   const { annotators, queue, overall } = value;
-  const bars = (key: "seconds_per_mask" | "clicks_per_mask" | "edit_iou" | "agreement") =>
-    annotators.map((one) => ({ label: one.name, value: one[key] ?? null }));
+  const probed = Boolean(overall.withheld || overall.planted);
+  const bars = (key: Figure) => annotators.map((one) => ({ label: one.name, value: one[key] ?? null }));
   const byDay = (key: "masks" | "seconds_per_mask") =>
     annotators
       .map((one) => ({
@@ -66,16 +73,29 @@ export function DashboardPage() {
         <Tile label="clicks a mask" value={number(overall.clicks_per_mask, 1)} />
         <Tile label="edit IoU" value={number(overall.edit_iou, 3)} />
         <Tile label="agreement (PQ)" value={number(overall.agreement, 3)} />
+        {probed && <Tile label="recall" value={number(overall.recall, 2)} />}
+        {probed && <Tile label="automation bias" value={number(overall.automation_bias, 2)} />}
       </div>
       <div class="plots">
         <Bars title="Seconds a mask" bars={bars("seconds_per_mask")} unit=" s" />
         <Bars title="Clicks a mask" bars={bars("clicks_per_mask")} />
         <Bars title="Edit IoU: the model's mask against the final one" bars={bars("edit_iou")} digits={3} most={1} />
         <Bars title="Agreement of overlapping passes (panoptic quality)" bars={bars("agreement")} digits={3} most={1} />
+        {probed && (
+          <Bars title="Recall: suggestions held back that were added" bars={bars("recall")} digits={2} most={1} />
+        )}
+        {probed && (
+          <Bars
+            title="Automation bias: bad suggestions that were left"
+            bars={bars("automation_bias")}
+            digits={2}
+            most={1}
+          />
+        )}
         <Lines title="Masks a day" series={byDay("masks")} />
         <Lines title="Seconds a mask, by day" series={byDay("seconds_per_mask")} unit=" s" />
       </div>
-      <AnnotatorTable annotators={annotators} />
+      <AnnotatorTable annotators={annotators} probed={probed} />
     </main>
   );
 }
@@ -112,7 +132,7 @@ export function QueueBar({ queue }: { queue: Record<string, number> }) {
   );
 }
 
-function AnnotatorTable({ annotators }: { annotators: Annotator[] }) {
+function AnnotatorTable({ annotators, probed }: { annotators: Annotator[]; probed: boolean }) {
   return (
     <div class="table-frame">
       <table>
@@ -127,6 +147,8 @@ function AnnotatorTable({ annotators }: { annotators: Annotator[] }) {
             <th>Agreement</th>
             <th>Accepted</th>
             <th>Rejected</th>
+            {probed && <th>Recall (of)</th>}
+            {probed && <th>Automation bias (of)</th>}
           </tr>
         </thead>
         <tbody>
@@ -141,10 +163,16 @@ function AnnotatorTable({ annotators }: { annotators: Annotator[] }) {
               <td>{number(one.agreement, 3)}</td>
               <td>{number(one.accepted)}</td>
               <td>{number(one.rejected)}</td>
+              {probed && <td>{shareOf(one.recall, one.withheld)}</td>}
+              {probed && <td>{shareOf(one.automation_bias, one.planted)}</td>}
             </tr>
           ))}
         </tbody>
       </table>
     </div>
   );
+}
+
+function shareOf(share: number | null, count: number): string {
+  return count > 0 ? `${number(share, 2)} (${count})` : "–";
 }
