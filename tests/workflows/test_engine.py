@@ -48,7 +48,7 @@ SMALL = [
     "shards.images_per_shard=3",
 ]
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
+pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timing]
 
 
 def make_home(folder: Path, schedule: str, *overrides: str) -> tuple[Home, Path]:

@@ -12,7 +12,7 @@ import ray
 from dataengine.errors import EngineError
 from dataengine.runtime.pool import ActorPool
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
+pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timing]
 
 
 @ray.remote(num_cpus=0, max_restarts=0)
