@@ -7,6 +7,7 @@ passes as passed its parent's: which ones they are is up to the model, how many 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -113,4 +114,4 @@ def _stability(logits: torch.Tensor) -> torch.Tensor:
 
 def _threshold(scores: np.ndarray, share: float) -> float:
     """The value that this share of the scores reaches, cut to three digits."""
-    return float(np.floor(np.quantile(scores, 1 - share) * 1000) / 1000)
+    return math.floor(float(np.quantile(scores, 1 - share)) * 1000) / 1000

@@ -26,7 +26,7 @@ from schemas.training import Phase
 
 def test_recipes_hold_the_papers_numbers() -> None:
     assert known_recipes() == [
-        "finetune_decoder", "nano", "paper_stage3", "paper_text", "paper_vit_b", "paper_vit_h"
+        "finetune_decoder", "nano", "nano_further", "paper_stage3", "paper_text", "paper_vit_b", "paper_vit_h"
     ]  # fmt: skip
     huge, base, stage3, text = (load_recipe(f"paper_{name}").phases[0] for name in ("vit_h", "vit_b", "stage3", "text"))
     assert (huge.steps, huge.images_per_step, huge.decay_at) == (90000, 256, [60000, 86666])
