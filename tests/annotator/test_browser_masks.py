@@ -61,8 +61,10 @@ def test_click_choose_brush_undo_save_reload(sit_down, world, decoder_file):
     assert saved.prompts.points[0][:2] == pytest.approx(point, abs=1.0)
     assert saved.model == "nano-1" and 0 < saved.active_ms < 120_000
 
-    # A second mask: its two strokes, one of them undone and done again, the other undone.
+    # A second mask, the smallest reading: its two strokes, one of them undone and done again, the other undone.
     anna.click(width * 0.25, height * 0.3)
+    anna.press("1")
+    expect(anna.page.locator("[data-choice='1']")).to_have_attribute("aria-pressed", "true")
     untouched = anna.pixels_in_hand()
     anna.press("d", "]", "]", "]", "]")
     anna.drag((width * 0.1, height * 0.9), (width * 0.3, height * 0.9))

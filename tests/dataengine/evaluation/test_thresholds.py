@@ -49,7 +49,8 @@ def test_a_surer_model_gets_higher_thresholds(nano: tuple[Sam, CheckpointCard], 
     found = thresholds_like(parent, card, surer, images)
     assert found.pred_iou_thresh == pytest.approx(card.pred_iou_thresh + 0.2, abs=0.01)
     assert found.stability_score_thresh == pytest.approx(card.stability_score_thresh, abs=0.02)
-    assert "nano (0.35, 0.55)" in found.origin and "2 held-out images" in found.origin
+    assert f"nano ({card.pred_iou_thresh:g}, {card.stability_score_thresh:g})" in found.origin
+    assert "2 held-out images" in found.origin
 
     smoother, _ = load_model("nano")
     with torch.no_grad():
@@ -57,7 +58,7 @@ def test_a_surer_model_gets_higher_thresholds(nano: tuple[Sam, CheckpointCard], 
             layer.layers[-1].weight *= 3
             layer.layers[-1].bias *= 3
     found = thresholds_like(parent, card, smoother, images)
-    assert found.pred_iou_thresh == pytest.approx(card.pred_iou_thresh, abs=0.001)
+    assert found.pred_iou_thresh == pytest.approx(card.pred_iou_thresh, abs=0.002)
     assert found.stability_score_thresh > card.stability_score_thresh + 0.1, "steeper logits are stabler"
     before, after = grid_scores(parent, images), grid_scores(smoother, images)
     passed = before.passing(card.pred_iou_thresh, card.stability_score_thresh)
