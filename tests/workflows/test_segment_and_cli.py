@@ -119,7 +119,7 @@ def test_what_a_detector_finds_becomes_masks(disc: tuple[Path, np.ndarray], tmp_
     boxes = [{"file_name": path.name, "bbox": box, "score": 0.9}, {"file_name": "other.png", "bbox": box, "score": 1}]
     (tmp_path / "found.json").write_text(json.dumps(boxes))
     (record,) = segment(path, tmp_path, "--detector", tmp_path / "found.json")
-    assert iou(record, truth) > 0.85
+    assert iou(record, truth) > 0.75
     assert record["point_coords"] == [[pytest.approx(box[0] + box[2] / 2), pytest.approx(box[1] + box[3] / 2)]]
     text = run_here("segment", path, "--detector", tmp_path / "found.json", "--point", "1,1", expect=2)
     assert "--detector" in text and "Traceback" not in text
