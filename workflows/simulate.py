@@ -102,12 +102,13 @@ def simulate(
     decode_on: str = "page",
     max_masks: int = 30,
     stage: str = ASSISTED_MANUAL,
-    until: Callable[[Store], bool] = lambda store: False,
+    until: Callable[[Store], bool] | None = None,
 ) -> SimulationSummary:
     """Fills the store from the catalog, serves it on this machine, and lets simulated people do all its tasks.
 
     `data`: labelled sources (COCO folders, shards) whose images' file names are those of the home. Once `until` says
-    so they go home: annotators after the task in hand, reviewers when all that was submitted is reviewed. Raises
+    so they go home: annotators after the task in hand, reviewers when all that was submitted is reviewed. Until
+    then annotators wait for reviewers who are behind: else they would do the next stage's images too. Raises
     EngineError when ingest has not run, ConfigError for a source that isn't one and for a stage that there isn't.
     """
     started = time.monotonic()
@@ -130,13 +131,19 @@ def simulate(
                 SimulatedReviewer(make(name, "reviewer"), name, truth)
                 for name in (f"simulated-reviewer-{number}" for number in range(1, reviewers + 1))
             ]
-            crowd = Crowd(people)
+
+            def may_begin() -> bool:
+                if until is None or not reviewers:
+                    return True
+                return not until(store) and store.queue.counts()["submitted"] < reviewers
+
+            crowd = Crowd(people, may_begin=may_begin)
             total = sum(store.queue.counts().values())
             with Bar(console, "annotate", total) as bar:
 
                 def look() -> None:
                     bar.update(_done(store.queue.counts()), _note(people))
-                    if until(store):
+                    if until is not None and until(store):
                         crowd.stop()
 
                 crowd.run(look)

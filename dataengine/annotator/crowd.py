@@ -24,10 +24,14 @@ class Crowd:
     Args:
         stuck_after: seconds without anybody holding a task, or any task changing its state, after which they go home:
             what is left is for somebody else (an annotator doesn't get an image twice).
+        may_begin: asked before an annotator asks for a task, other than his first, which he may have had in hand
+            already; he waits as long as it says no.
     """
 
-    def __init__(self, people: Sequence[Person], stuck_after: float = 15.0) -> None:
-        self.people = people
+    def __init__(
+        self, people: Sequence[Person], stuck_after: float = 15.0, may_begin: Callable[[], bool] = lambda: True
+    ) -> None:
+        self.people, self._may_begin = people, may_begin
         self._stuck_after = stuck_after
         self._over = threading.Event()
         self._closing = threading.Event()
@@ -55,9 +59,14 @@ class Crowd:
 
     def _live(self, person: Person) -> None:
         annotates = isinstance(person, SimulatedAnnotator)
+        waits = False
         try:
             person.start()
             while not self._over.is_set() and not (annotates and self._closing.is_set()):
+                if waits and not self._may_begin():
+                    self._over.wait(IDLE_SECONDS)
+                    continue
+                waits = annotates
                 # Looked at before he asks: what an annotator submits afterwards, he might not see.
                 nothing_more_comes = self._closing.is_set() and not self._annotating
                 empty = person.one_task()

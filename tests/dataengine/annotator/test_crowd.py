@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from dataengine.annotator.crowd import OPEN_STATES, Crowd
+from dataengine.annotator.simulated import SimulatedAnnotator
 
 
 class Onlooker:
@@ -32,3 +33,23 @@ def test_a_task_that_moves_on_is_waited_for() -> None:
     crowd = Crowd([onlooker], stuck_after=0.6)  # type: ignore[list-item]
     crowd.run()
     assert (crowd.left, onlooker.seen[-1]) == (0, "done"), onlooker.seen
+
+
+class Eager(SimulatedAnnotator):
+    """Does a task in no time."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def start(self) -> None:
+        pass
+
+    def one_task(self) -> None:
+        self.taken += 1
+
+
+def test_annotators_wait_where_enough_is_begun() -> None:
+    eager = Eager()
+    crowd = Crowd([eager], may_begin=lambda: eager.taken < 3)
+    crowd.run(lambda: crowd.stop() if eager.taken >= 3 else None)
+    assert eager.taken == 3
