@@ -12,13 +12,6 @@ import pytest
 REPOSITORY = Path(__file__).parent.parent
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What happens when, in several processes on a crowded machine, is no test's to decide: those get a second try."""
-    for item in items:
-        if item.get_closest_marker("timing") or item.get_closest_marker("browser"):
-            item.add_marker(pytest.mark.flaky(reruns=1))
-
-
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """A local Ray with two logical CPUs, ended with the test session."""

@@ -11,7 +11,6 @@ from tests.benchmarks.test_scripts import run
 
 
 @pytest.mark.slow
-@pytest.mark.timing
 def test_load_with_everything_dying(tmp_path: Path) -> None:
     options = ["--people", "8", "--images", "24", "--claims", "40", "--saves", "80", "--limit", "200", "--lease", "6"]
     figures, _ = run("annotations", tmp_path, *options)

@@ -16,7 +16,7 @@ from stages import assisted_manual
 from stages.assisted_manual import ActorQueue, start_queue
 from tests.dataengine.annotations.world import Clock, World, new_id
 
-pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timing]
+pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from stages.embedding import Embedder
 from tests.annotated_homes import catalog_of, home_with_catalog
 from workflows.ready_ahead import ReadyAhead, annotation_model, forget_old_models
 
-pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timing]
+pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from tests.dataengine.labelled_sets import compressed, drawn_object
 from workflows.prefill_ahead import PrefillAhead, detector_of
 from workflows.simulate import simulate
 
-pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timing]
+pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 SILENT = Console(file=io.StringIO())
 PHOTOS = 3

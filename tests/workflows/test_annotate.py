@@ -176,7 +176,6 @@ def test_images_that_come_while_people_work(home: Home, store: Store) -> None:
     assert take_catalog(home, store, 1) == 2 and store.queue.counts()["pending"] == 12
 
 
-@pytest.mark.timing
 def test_kill_between_save_and_ack_loses_nothing(home: Home, store: Store) -> None:
     """The server dies after its commit and before its answer; the page sends the same mutation again."""
     with serving(home, deadly=3) as server:
@@ -205,7 +204,6 @@ def test_kill_between_save_and_ack_loses_nothing(home: Home, store: Store) -> No
     assert report.problems == [] and report.revisions == 4
 
 
-@pytest.mark.timing
 @pytest.mark.slow
 def test_kills_at_any_moment(home: Home, store: Store) -> None:
     """People who never stop, a server that is killed again and again: whatever was acknowledged is there, once."""

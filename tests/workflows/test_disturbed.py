@@ -18,7 +18,7 @@ import pytest
 from dataengine.runtime import reaper
 from tests.workflows.conftest import command, run_cli, sets, shard_hashes
 
-pytestmark = [pytest.mark.slow, pytest.mark.timing, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SLOW_ENOUGH = 240.0
 

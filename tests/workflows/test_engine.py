@@ -49,7 +49,7 @@ SMALL = [
     "shards.images_per_shard=3",
 ]
 
-pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timing]
+pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 def make_home(folder: Path, schedule: str, *overrides: str) -> tuple[Home, Path]:

@@ -23,7 +23,7 @@ from workflows.engine_status import engine_status
 
 PASSWORD = "a long password"
 
-pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timing]
+pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 def test_people_are_served_and_waited_for(tmp_path: Path) -> None:

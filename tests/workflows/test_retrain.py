@@ -75,7 +75,6 @@ def promoted(tmp_path_factory: pytest.TempPathFactory, objects: Path, recipe: Pa
     return home, run(home)
 
 
-@pytest.mark.timing
 @pytest.mark.slow
 def test_two_trainers_make_a_round_together(objects: Path, recipe: Path, tmp_path: Path, ray_cluster: None) -> None:
     home = make_home(tmp_path / "home", objects, write_recipe(tmp_path / "short.yaml", freeze="encoder", steps=2))
@@ -243,7 +242,6 @@ def killed_when(home: Path, happened: Any) -> None:
     process.wait()
 
 
-@pytest.mark.timing
 @pytest.mark.slow
 def test_killed_rounds_go_on_under_their_number_and_end_alike(
     promoted: tuple[Path, RoundSummary], objects: Path, recipe: Path, tmp_path: Path

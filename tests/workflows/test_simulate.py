@@ -31,7 +31,7 @@ PHOTOS = 4
 HABITS = Habits(max_clicks=3, patience=120)
 """Drawn shapes mean nothing to a model: few clicks, then the brush."""
 
-pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timing]
+pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 def write_truth(home: Home, folder: Path) -> Path:

@@ -203,7 +203,6 @@ def die_by_signal(folder: str, step: str, call: int) -> None:
     take_snapshot(home, masks_of(home), SILENT)
 
 
-@pytest.mark.timing
 def test_a_killed_process_leaves_a_snapshot_that_is_finished(tmp_path: Path, taken: Home) -> None:
     home = small_home(tmp_path)
     code = f"from tests.workflows.test_snapshot import die_by_signal as d; d({home.storage.url!r}, 'verify_shard', 3)"

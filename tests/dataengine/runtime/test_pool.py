@@ -12,7 +12,7 @@ import ray
 from dataengine.errors import EngineError
 from dataengine.runtime.pool import ActorPool
 
-pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timing]
+pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 @ray.remote(num_cpus=0, max_restarts=0)
@@ -24,6 +24,7 @@ class Worker:
 
     def double(self, number: int, poison: tuple[int, ...] = ()) -> int:
         if number in poison:
+            time.sleep(0.3)  # the answer before this call is on its way, and shall not die with it
             os.kill(os.getpid(), signal.SIGSEGV)
             time.sleep(30)
         if number < 0:
@@ -72,9 +73,8 @@ def test_poison_is_quarantined_by_name_and_its_neighbours_live() -> None:
         assert outcome.died == (number in (4, 7)), outcome
         assert (outcome.error is None) == (number not in (4, 7)), outcome
     assert "died 3 times" in str(outcomes[4].error)
-    # Three deaths each. These calls are so short that a neighbour's answer is often still on its way when the process
-    # dies: then the neighbour is blamed, once, and the death is one more.
-    assert 6 <= pool.replaced <= 6 + 10
+    # Three deaths each; an answer that was on its way when the process died can cost one more.
+    assert 6 <= pool.replaced <= 8
 
 
 def test_one_kill_costs_nothing(tmp_path) -> None:

@@ -108,7 +108,6 @@ def start(*paths: Path) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timing
 @pytest.mark.timeout(600)
 def test_a_killed_driver_and_a_killed_worker_change_nothing(data: Path, tmp_path: Path) -> None:
     recipe = two_phases()
