@@ -151,6 +151,26 @@ def test_the_mask_in_hand_survives_a_reload(sit_down, world):
     assert len(world.masks(anna.task_id)) == 1
 
 
+def test_a_browser_that_can_not_keep_the_mask_in_hand_says_so(sit_down, world):
+    anna = sit_down("anna")
+    anna.wait_for_image()
+    anna.click(200, 150)
+    anna.expect_kept()
+    anna.page.evaluate(
+        """() => {
+          window.put = IDBObjectStore.prototype.put;
+          IDBObjectStore.prototype.put = () => { throw new Error("the disk is full"); };
+        }"""
+    )
+    anna.press("d")
+    anna.drag((40, 40), (120, 60))
+    expect(anna.page.locator(".toast")).to_contain_text("not kept for a reload")
+    expect(anna.page.locator(".hand[data-kept=false]")).to_be_visible()
+    anna.page.evaluate("() => { IDBObjectStore.prototype.put = window.put }")
+    anna.drag((40, 80), (120, 100))
+    anna.expect_kept()
+
+
 def test_the_server_decodes_for_a_page_that_can_not(sit_down, world):
     anna = sit_down("anna", query="?decoder=server")
     anna.wait_for_image()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -15,7 +17,7 @@ from dataengine.annotator.client import AnnotatorClient
 from dataengine.annotator.crowd import IN_HAND
 from dataengine.annotator.ground_truth import GroundTruth
 from dataengine.annotator.outlining import Habits
-from dataengine.annotator.simulated import SimulatedAnnotator
+from dataengine.annotator.simulated import SimulatedAnnotator, SimulatedReviewer
 from dataengine.home import Home
 from dataengine.labelled import open_labelled
 from dataengine.masks.iou import rle_iou
@@ -133,6 +135,29 @@ def test_who_is_sent_home_leaves_nothing_submitted(tmp_path: Path) -> None:
     counts = simulate(home, [str(truth)], SILENT, habits=HABITS, until=until).counts
     assert not any(counts[state] for state in IN_HAND), counts
     assert 1 <= counts["accepted"] < photos - 1 and counts["ready"] + counts["pending"] > 0
+
+
+class SlowReviewer(SimulatedReviewer):
+    def one_task(self) -> dict[str, Any] | None:
+        time.sleep(10)
+        return super().one_task()
+
+
+def test_annotators_do_not_run_ahead_of_a_slow_reviewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = 2 * PHOTOS
+    home = home_with_catalog(tmp_path, photos, ["generate.threads=1"])
+    truth = write_truth(home, tmp_path / "truth")
+    monkeypatch.setattr("workflows.simulate.SimulatedReviewer", SlowReviewer)
+    counts = simulate(
+        home,
+        [str(truth)],
+        SILENT,
+        annotators=1,
+        habits=HABITS,
+        until=lambda store: store.queue.counts()["accepted"] >= 1,
+    ).counts
+    # When the first is accepted, one may wait for the reviewer and one be in the annotator's hands.
+    assert 1 <= counts["accepted"] <= 3 < photos, counts
 
 
 class LosesAnswers(httpx.HTTPTransport):
