@@ -6,7 +6,6 @@ for each other. Here every thread takes whole batches, and torch uses one core i
 
 from __future__ import annotations
 
-import ctypes
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,8 @@ from types import TracebackType
 from typing import TypeVar
 
 import torch
+
+from dataengine.model.memory import keep_freed_memory
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -61,22 +62,3 @@ class BatchThreads:
         if self._pool is None:
             return [function(item) for item in items]
         return list(self._pool.map(function, items))
-
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
-_KEPT_BYTES = 64 << 20
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep up to 64 MB of freed memory, for the whole process, instead of returning it at once.
-
-    Each step of the decoder frees megabytes that the next one asks for again; fetched anew, page by page, they
-    take a third of its time. Does nothing where the C library isn't glibc.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):
-        return
-    mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the highest that glibc takes
-    mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-    mallopt(_M_ARENA_MAX, 1)  # what one thread freed, any other may take

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialised
 
 from dataengine.errors import EngineError
+from dataengine.model.memory import keep_freed_memory
 from dataengine.model.sam import ARCHITECTURES, Sam, build_sam
 from schemas.records import CheckpointCard
 
@@ -138,6 +139,8 @@ def load_model(name_or_path: str | Path, device: str | torch.device = "cpu") -> 
     EngineError, one line, when the name is unknown, the file is missing, damaged or of another
     architecture, or its hash isn't the one that the registry or the card states.
     """
+    if torch.device(device).type == "cpu":
+        keep_freed_memory()
     known = next((line for line in _REGISTRY if line.name == str(name_or_path)), None)
     path = _path_of(known) if known else Path(name_or_path)
     if known is None and not path.is_file():

@@ -9,10 +9,10 @@ from torch.nn import functional
 from dataengine.model.flex import flex_attend, takes_flex
 from dataengine.model.layers import LayerNorm2d, MLPBlock
 
-BIAS_BYTES, BIAS_BYTES_ON_CPU = 512 * 2**20, 64 * 2**20
+BIAS_BYTES, BIAS_BYTES_ON_CPU = 512 * 2**20, 16 * 2**20
 """Ceilings for one relative-position bias; a ViT-H global block would otherwise hold 1 GiB an image.
 
-A CPU loses nothing by working through the heads one by one, and holds as much again in scores."""
+A CPU loses nothing by working through the heads, and the queries of one, a few at a time."""
 
 
 class ImageEncoderViT(nn.Module):
@@ -81,15 +81,15 @@ class Block(nn.Module):
         """Training only: the probability that a branch is left out for an image (stochastic depth)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        normed = self.norm1(x)
-        if self.window:
-            height, width = x.shape[1:3]
-            windows, padded = to_windows(normed, self.window)
-            attended = from_windows(self.attn(windows), self.window, padded, (height, width))
-        else:
-            attended = self.attn(normed)
-        x = x + self._kept(attended)
+        x = x + self._kept(self._attended(self.norm1(x)))
         return x + self._kept(self.mlp(self.norm2(x)))
+
+    def _attended(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.window:
+            return self.attn(x)
+        height, width = x.shape[1:3]
+        windows, padded = to_windows(x, self.window)
+        return from_windows(self.attn(windows), self.window, padded, (height, width))
 
     def _kept(self, branch: torch.Tensor) -> torch.Tensor:
         if not self.training or not self.drop_path:
@@ -129,21 +129,22 @@ class Attention(nn.Module):
     def _attend_with_bias(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, height: int, width: int
     ) -> torch.Tensor:
-        # The bias is as large as the attention map, so heads go through in groups that keep it small.
+        # The bias is as large as the attention map, so heads go through in groups that keep it small, and where
+        # that of one head is too large, its queries do.
         batch, _, tokens, _ = query.shape
         most = BIAS_BYTES_ON_CPU if query.device.type == "cpu" else BIAS_BYTES
-        group = max(1, min(self.heads, most // (batch * tokens * tokens * query.element_size())))
-        parts = []
+        rows_of_bias = max(1, most // (batch * tokens * query.element_size()))
+        group = max(1, min(self.heads, rows_of_bias // tokens))
+        out = torch.empty_like(query)
         for first in range(0, self.heads, group):
             q, k, v = (part[:, first : first + group] for part in (query, key, value))
-            bias = self._bias(q, height, width)
-            parts.append(functional.scaled_dot_product_attention(q, k, v, attn_mask=bias))
-        return torch.cat(parts, dim=1)
-
-    def _bias(self, query: torch.Tensor, height: int, width: int) -> torch.Tensor:
-        """(B, heads, H*W, d) queries -> (B, heads, H*W, H*W) additive logits."""
-        rows, columns = self._positions(query, height, width)
-        return (rows[..., :, None] + columns[..., None, :]).flatten(3)
+            rows, columns = self._positions(q, height, width)
+            for start in range(0, tokens, rows_of_bias):
+                some = slice(start, start + rows_of_bias)
+                bias = (rows[:, :, some, :, None] + columns[:, :, some, None, :]).flatten(3)
+                attended = functional.scaled_dot_product_attention(q[:, :, some], k, v, attn_mask=bias)
+                out[:, first : first + group, some] = attended
+        return out
 
     def _positions(self, query: torch.Tensor, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
         """What each query adds for the keys of a row (B, heads, H*W, H), and of a column (B, heads, H*W, W)."""

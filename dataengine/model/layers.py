@@ -32,7 +32,7 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, *, gelu: b
     oneDNN does so on x86 (a fifth of the time of large layers); the operator, torch's own for compiled models,
     has no gradient, and elsewhere the plain ones do.
     """
-    if _FUSES and x.device.type == "cpu" and x.dtype == torch.float32 and not _needs_plain_operators():
+    if _FUSES and x.device.type == "cpu" and x.dtype == torch.float32 and not needs_plain_operators():
         return torch.ops.mkldnn._linear_pointwise(
             x, weight, bias, *(("gelu", [], "none") if gelu else ("none", [], ""))
         )
@@ -43,7 +43,7 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, *, gelu: b
 _FUSES = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-def _needs_plain_operators() -> bool:
+def needs_plain_operators() -> bool:
     """Gradients, autocast, tracing for ONNX and compiling see through plain operators only."""
     tracing = torch.jit.is_tracing() or torch.compiler.is_compiling()
     return tracing or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu")
@@ -59,6 +59,8 @@ class MLPBlock(nn.Module):
         self.act = activation()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if isinstance(self.act, nn.GELU):
+            return self.lin2(linear(x, self.lin1.weight, self.lin1.bias, gelu=True))
         return self.lin2(self.act(self.lin1(x)))
 
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -138,6 +137,8 @@ class Clip:
 
     def _patches(self, mask: np.ndarray) -> np.ndarray:
         """Bool (S, S) -> bool (g, g): the patches that hold at least a trace of the mask."""
+        import cv2  # here, because it takes tens of MB of those who have no text
+
         grid = self._side // self._patch
         # Enlarged first where cells would otherwise fall between its pixels; INTER_AREA then sees every pixel.
         factor = -(-grid // len(mask))

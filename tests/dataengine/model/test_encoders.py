@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from dataengine.model import build_sam, image_encoder
+from dataengine.model import build_sam, image_encoder, nano
 from dataengine.model.image_encoder import Attention, ImageEncoderViT, from_windows, to_windows
-from dataengine.model.nano import SameConv2d
+from dataengine.model.nano import NanoEncoder, SameConv2d
 
 
 def randomised(module: torch.nn.Module) -> torch.nn.Module:
@@ -36,9 +36,9 @@ def naive_attention(layer: Attention, x: torch.Tensor) -> torch.Tensor:
     return layer.proj(out.reshape(1, side, side, width))
 
 
-@pytest.mark.parametrize("bias_bytes", [2**29, 1])
+@pytest.mark.parametrize("bias_bytes", [2**29, 4 * 16 * 16, 4 * 16 * 5, 1])
 def test_relative_positions_equal_the_formula(bias_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_encoder, "BIAS_BYTES_ON_CPU", bias_bytes)  # 1: one head at a time
+    monkeypatch.setattr(image_encoder, "BIAS_BYTES_ON_CPU", bias_bytes)  # all; a head; 5 of its queries; one
     layer = randomised(Attention(12, 3, 4))
     x = torch.randn(1, 4, 4, 12)
     with torch.no_grad():
@@ -70,6 +70,42 @@ def test_same_padding_puts_the_odd_pixel_right_and_below() -> None:
     assert torch.equal(conv(x), expected)
     odd = torch.randn(1, 1, 7, 7)
     assert torch.equal(conv(odd), functional.conv2d(odd, conv.weight, stride=2, padding=1))
+
+
+def trained(encoder: NanoEncoder) -> NanoEncoder:
+    """With batch norms that do something, as after training."""
+    torch.manual_seed(0)
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for values, low, high in ((module.running_mean, -0.3, 0.3), (module.running_var, 0.5, 2.0)):
+                assert values is not None
+                values.uniform_(low, high)
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, std=0.2)
+    return encoder.eval()
+
+
+@pytest.mark.parametrize("values_at_once", [1, 20_000, 2**30])
+def test_hidden_channels_in_parts_give_what_the_plain_block_gives(
+    values_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nano, "VALUES_AT_ONCE", values_at_once)
+    encoder = trained(NanoEncoder(64))
+    x = torch.randn(2, 3, 64, 64)
+    expected = encoder(x).detach()  # with gradients: the plain way
+    sizes = [0]
+    plain = SameConv2d.same
+
+    def noting(conv: SameConv2d, x: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
+        if conv.groups > 1:
+            sizes.append(x.numel())
+        return plain(conv, x, *weights)
+
+    monkeypatch.setattr(SameConv2d, "same", noting)
+    with torch.inference_mode():
+        torch.testing.assert_close(encoder(x), expected, atol=1e-4, rtol=1e-4)
+    # 16 channels of both images at stride 2 are the least that goes through at once.
+    assert max(sizes) <= max(values_at_once, 2 * 16 * 32 * 32)
 
 
 @pytest.mark.parametrize(
