@@ -5,9 +5,8 @@
 
 Each side works in processes of its own, in turn (ours, public, ours, public, ...), after a warm-up on a small
 photo. `s` is the median of `generate`, encoder included. `peak MB` is the most its process held while it
-generated, python, torch and weights included; `idle MB` is what it held just before, without the other
-side's weights. A share is that of the candidates (three a point) that pass both filters; the thresholds are
-found on a smaller copy of the image.
+generated, python, torch and weights included; `idle MB` is what it held just before. A share is that of the
+candidates (three a point) that pass both filters; the thresholds are found on a smaller copy of the image.
 Records are compared one by one: a line that says `other records` counts for nothing.
 
 `nano` has its IoU head turned around, and `vit_b` a random encoder (tests/parity/weights.py says why): both
@@ -20,7 +19,6 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
 from statistics import median
@@ -32,50 +30,46 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.measure import in_fresh_process, machine, parser, peak_rss, report, reset_peak, return_freed_memory, rss
+from benchmarks.measure import in_fresh_process, machine, parser, peak_rss, report, reset_peak, rss
 from benchmarks.photos import mosaic
 from benchmarks.public import segment_anything
 from dataengine.automask import MaskGenerator
-from dataengine.automask.presets import OFFICIAL, resolve_settings
-from dataengine.model import load_model
+from dataengine.automask.presets import OFFICIAL, batch_sizes
+from dataengine.model import Sam
+from dataengine.model.memory import return_freed_memory
 from schemas import AutomaskSettings, MaskRecord
-from schemas.config import GenerateConfig
 
 SEED = 3
 THRESHOLD_SIDE, THRESHOLD_POINTS = 600, 16
 PEAK_SIDE, PEAK_PRODUCTS = 2048, 8
 
 
-def settings_of(points: int, layers: int, thresholds: dict[str, float]) -> AutomaskSettings:
+def settings_of(sam: Sam, points: int, layers: int, thresholds: dict[str, float]) -> AutomaskSettings:
     """The public code's settings in the batches that `preset: auto` has on a CPU."""
-    _, card = load_model("nano")
-    auto = resolve_settings(GenerateConfig(), card, "cpu")
     return AutomaskSettings(
         **OFFICIAL,
         points_per_side=points,
         crop_layers=layers,
         points_downscale=2,
-        points_per_batch=auto.points_per_batch,
-        crops_per_batch=auto.crops_per_batch,
+        **batch_sizes(sam.embedding_size, on_gpu=False),
         **thresholds,
     )
 
 
 def generator(model: str, side: str, points: int, layers: int, thresholds: dict[str, float]) -> Any:
-    """Something with `generate(pixels)`; the other side's weights are gone when it returns."""
-    from tests.parity.weights import Remembering, pair
+    """Something with `generate(pixels)`; on our side nothing else is ever loaded."""
+    from tests.parity.weights import Remembering, our_side, pair
 
-    # What our loading tells the C library about freed memory holds for a whole process, so not for the other side's.
-    with nullcontext() if side == "ours" else patch("dataengine.model.checkpoints.keep_freed_memory"):
-        sides = pair(model)
     if side == "ours":
-        if isinstance(sides.ours.image_encoder, Remembering):
-            sides.ours.image_encoder = sides.ours.image_encoder.encoder
-        return MaskGenerator(sides.ours, settings_of(points, layers, thresholds))
-    if isinstance(sides.public.image_encoder, Remembering):
-        sides.public.image_encoder = sides.public.image_encoder.encoder
+        sam = our_side(model)
+        return MaskGenerator(sam, settings_of(sam, points, layers, thresholds))
+    # What our loading tells the C library about freed memory holds for a whole process, so not for the other side's.
+    with patch("dataengine.model.checkpoints.keep_freed_memory"):
+        public = pair(model).public
+    if isinstance(public.image_encoder, Remembering):
+        public.image_encoder = public.image_encoder.encoder
     return segment_anything().SamAutomaticMaskGenerator(
-        sides.public,
+        public,
         points_per_side=points,
         crop_n_layers=layers,
         crop_n_points_downscale_factor=2,
@@ -87,13 +81,14 @@ def generator(model: str, side: str, points: int, layers: int, thresholds: dict[
 def find_thresholds(model: str, height: int, width: int, share: float) -> dict[str, float]:
     """Of predicted IoU and stability, such that `share` of the candidates pass; in a process of its own."""
     from tests.parity.records import thresholds
-    from tests.parity.weights import pair
+    from tests.parity.weights import our_side
 
     small = THRESHOLD_SIDE / max(height, width)
     pixels = np.asarray(
         Image.fromarray(mosaic(height, width, SEED)).resize((round(width * small), round(height * small)))
     )
-    return thresholds(pair(model).ours, pixels, settings_of(THRESHOLD_POINTS, 0, {}), share)
+    sam = our_side(model)
+    return thresholds(sam, pixels, settings_of(sam, THRESHOLD_POINTS, 0, {}), share)
 
 
 def run(

@@ -7,8 +7,6 @@ the ratios within each turn, and memory is that of a process which has done noth
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import importlib
 import json
 import os
@@ -19,7 +17,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -208,13 +205,6 @@ def reset_peak() -> bool:
     except OSError:
         return False
     return True
-
-
-def return_freed_memory() -> None:
-    """What was built and let go of leaves the process, so that it isn't counted; nothing happens without glibc."""
-    gc.collect()
-    with suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def rss() -> int:

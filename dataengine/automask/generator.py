@@ -18,6 +18,7 @@ from dataengine.automask.threads import BatchThreads
 from dataengine.automask.upsample import Upsampler
 from dataengine.model.compiled import compiled_steps, plain_steps
 from dataengine.model.mask_decoder import ImageSide
+from dataengine.model.memory import return_freed_memory
 from dataengine.model.sam import Sam
 from schemas.config import AutomaskSettings
 from schemas.records import MaskRecord
@@ -93,7 +94,10 @@ class MaskGenerator:
         size = self._crops_at_once() if self.settings.compile else len(views)
         inputs = self.sam.stack([*views, *views[-1:] * (size - len(views))])
         with self._precision():
-            return self.steps.encode(inputs)[: len(views)]
+            embeddings = self.steps.encode(inputs)[: len(views)]
+        if inputs.device.type == "cpu":
+            return_freed_memory()
+        return embeddings
 
     def _process_crop(
         self, image: ImageSide, crop: Crop, input_size: tuple[int, int], frame: tuple[int, int], threads: BatchThreads

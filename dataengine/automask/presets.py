@@ -24,6 +24,9 @@ SA_1B: dict[str, Any] = {
 }
 """How SA-1B was made (paper B; `min_mask_region_area` confirmed by the authors)."""
 
+CELLS_PER_BATCH = 8 * 32**2
+"""Image cells of all prompts that a CPU decodes together."""
+
 EXPLICIT = (
     "points_per_side",
     "crop_layers",
@@ -52,12 +55,22 @@ def resolve_settings(config: GenerateConfig, card: CheckpointCard, device: str) 
         values["stability_score_thresh"] = card.stability_score_thresh
         if not on_gpu:
             values["crop_layers"] = 0
-    # On a CPU small batches stay in the cache, and a batch of crops only costs memory.
-    values["points_per_batch"], values["crops_per_batch"] = (256, 8) if on_gpu else (8, 1)
+    values |= batch_sizes(card.embedding_size, on_gpu)
     chosen = {key: value for key in EXPLICIT if (value := getattr(config, key)) is not None}
     values |= chosen
     values["compile"] = device.startswith("cuda") if config.compile == "auto" else config.compile
     return AutomaskSettings(**values, precision=config.precision, memory_gb=config.memory_gb)
+
+
+def batch_sizes(embedding_size: int, on_gpu: bool) -> dict[str, int]:
+    """`points_per_batch` and `crops_per_batch` for a model whose embeddings have that side.
+
+    On a CPU small batches stay in the cache (8 MB of image cells for 8 prompts of nano, for 2 of a ViT), and a
+    batch of crops only costs memory.
+    """
+    if on_gpu:
+        return {"points_per_batch": 256, "crops_per_batch": 8}
+    return {"points_per_batch": max(1, CELLS_PER_BATCH // embedding_size**2), "crops_per_batch": 1}
 
 
 def describe_settings(settings: AutomaskSettings) -> str:

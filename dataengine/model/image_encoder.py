@@ -7,9 +7,9 @@ from torch import nn
 from torch.nn import functional
 
 from dataengine.model.flex import flex_attend, takes_flex
-from dataengine.model.layers import LayerNorm2d, MLPBlock
+from dataengine.model.layers import LayerNorm2d, MLPBlock, rows_at_once
 
-BIAS_BYTES, BIAS_BYTES_ON_CPU = 512 * 2**20, 16 * 2**20
+BIAS_BYTES, BIAS_BYTES_ON_CPU = 512 * 2**20, 8 * 2**20
 """Ceilings for one relative-position bias; a ViT-H global block would otherwise hold 1 GiB an image.
 
 A CPU loses nothing by working through the heads, and the queries of one, a few at a time."""
@@ -89,7 +89,9 @@ class Block(nn.Module):
             return self.attn(x)
         height, width = x.shape[1:3]
         windows, padded = to_windows(x, self.window)
-        return from_windows(self.attn(windows), self.window, padded, (height, width))
+        # No window sees another, and all their queries, keys and values together are the most that a ViT holds.
+        parts = windows.split(max(1, rows_at_once(windows) // self.window**2))
+        return from_windows(torch.cat([self.attn(part) for part in parts]), self.window, padded, (height, width))
 
     def _kept(self, branch: torch.Tensor) -> torch.Tensor:
         if not self.training or not self.drop_path:

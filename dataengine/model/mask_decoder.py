@@ -12,6 +12,9 @@ from torch.nn import functional
 from dataengine.model.layers import MLP, LayerNorm2d, linear
 from dataengine.model.transformer import Projected, TwoWayTransformer
 
+CELLS_AT_ONCE = 1024
+"""Upscaled together on a CPU: what becomes of them takes several times their megabyte."""
+
 
 @dataclass(frozen=True)
 class ImageSide:
@@ -100,12 +103,14 @@ class MaskDecoder(nn.Module):
         step, (rows, columns) = len(decoded.cells[0]), decoded.size
         upscale, kernels = self._upscaling(), self._kernels(decoded).split(step)
         logits = [kernels[0].new_empty(0, rows, 2, 2, columns, 2, 2)]
+        at_once = CELLS_AT_ONCE if chosen.device.type == "cpu" else rows * columns
         for cells, own, some in zip(decoded.cells, kernels, chosen.split(step), strict=True):
             prompts, masks = (some.any(dim=axis).nonzero()[:, 0] for axis in (1, 0))
             if len(prompts):
-                fine = upscale(cells if len(prompts) == step else cells[prompts])
-                wanted = _laid_out(own[prompts][:, masks] @ fine, decoded.size)
-                logits.append(wanted[some[prompts][:, masks]])
+                wanted = own[prompts][:, masks]
+                parts = (cells if len(prompts) == step else cells[prompts]).split(at_once, dim=1)
+                found = torch.cat([wanted @ upscale(part) for part in parts], dim=2)
+                logits.append(_laid_out(found, decoded.size)[some[prompts][:, masks]])
         return torch.cat(logits).flatten(4, 6).flatten(1, 3)
 
     def _kernels(self, decoded: DecodedTokens) -> torch.Tensor:

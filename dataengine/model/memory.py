@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
+from typing import cast
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
-_KEPT_BYTES = 64 << 20
+_KEPT_BYTES, _LARGE_BYTES = 32 << 20, 9 << 20
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep up to 64 MB of freed memory, for the whole process, instead of returning it at once.
+    """Let glibc keep up to 32 MB of freed memory, for the whole process, instead of returning it at once.
 
     Each step of the decoder frees megabytes that the next one asks for again; fetched anew, page by page, they
-    take a third of its time. Threads share one arena, if they share it from the start: called before the first of
-    them, this saves some ten megabytes more. Does nothing where the C library isn't glibc.
+    take a third of its time. Larger pieces are an image encoder's: beside its work fetching them is nothing, and
+    kept they would lie there in fragments. Threads share one arena, if they share it from the start: called
+    before the first of them, this saves some ten megabytes more. Does nothing where the C library isn't glibc.
     """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):
+    mallopt = _from_c("mallopt")
+    if mallopt is None:
         return
-    mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the highest that glibc takes
+    mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
     mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
     mallopt(_M_ARENA_MAX, 1)  # what one thread freed, any other may take
+
+
+def return_freed_memory() -> None:
+    """Give back what is free by now, some milliseconds' work: after large steps that small ones follow."""
+    trim = _from_c("malloc_trim")
+    if trim is not None:
+        trim(0)
+
+
+def _from_c(name: str) -> Callable[..., int] | None:
+    """A function of the C library; None where it is another one than glibc."""
+    try:
+        return cast(Callable[..., int], getattr(ctypes.CDLL(None), name))
+    except (OSError, AttributeError, TypeError):
+        return None

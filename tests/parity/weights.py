@@ -13,7 +13,6 @@ That takes many masks, small and different. Trained weights don't give them, and
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,22 +47,26 @@ def pair(model: str, folder: Path | None = None) -> Pair:
 
     ViT-B's embeddings are kept in `folder`, if there is one, for the next process.
     """
-    return _nano() if model == "nano" else _vit_b(folder)
+    sam = our_side(model)
+    if model == "nano":
+        return Pair(sam, public_sam(sam, sam.image_encoder))
+    public = segment_anything().sam_model_registry["vit_b"]()
+    public.load_state_dict(sam.state_dict())
+    sam.image_encoder = Remembering(sam.image_encoder, folder and folder / "ours")
+    public.image_encoder = Remembering(public.image_encoder, folder and folder / "public")
+    return Pair(sam, public.eval())
 
 
-def _nano() -> Pair:
-    sam, _ = load_model("nano")
-    sam = copy.deepcopy(sam)
-    sam.resample = "bilinear"  # the public code's only way
-    last = sam.mask_decoder.iou_prediction_head.layers[-1]
-    with torch.no_grad():
-        last.weight.neg_()
-        last.bias.neg_().add_(WELL_ABOVE_ZERO)
-    return Pair(sam, public_sam(sam, sam.image_encoder))
-
-
-def _vit_b(folder: Path | None) -> Pair:
+def our_side(model: str) -> Sam:
+    """`nano` or `vit_b` alone: what a process that measures memory may hold."""
     trained, _ = load_model("nano")
+    if model == "nano":
+        trained.resample = "bilinear"  # the public code's only way
+        last = trained.mask_decoder.iou_prediction_head.layers[-1]
+        with torch.no_grad():
+            last.weight.neg_()
+            last.bias.neg_().add_(WELL_ABOVE_ZERO)
+        return trained
     sam = build_sam("vit_b")
     randomise(sam.image_encoder)
     sam.prompt_encoder.load_state_dict(trained.prompt_encoder.state_dict())
@@ -71,11 +74,7 @@ def _vit_b(folder: Path | None) -> Pair:
     randomise(sam.mask_decoder.iou_prediction_head, seed=5)
     with torch.no_grad():
         sam.mask_decoder.iou_prediction_head.layers[-1].bias.add_(WELL_ABOVE_ZERO)
-    public = segment_anything().sam_model_registry["vit_b"]()
-    public.load_state_dict(sam.state_dict())
-    sam.image_encoder = Remembering(sam.image_encoder, folder and folder / "ours")
-    public.image_encoder = Remembering(public.image_encoder, folder and folder / "public")
-    return Pair(sam, public.eval())
+    return sam
 
 
 def _widened(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
