@@ -22,7 +22,7 @@ ODD = AutomaskSettings(
     crop_layers=1,
     points_downscale=2,
     pred_iou_thresh=0.3,
-    stability_score_thresh=0.5,
+    stability_score_thresh=0.25,
     points_per_batch=16,
     crops_per_batch=4,
 )
