@@ -116,12 +116,21 @@ class Attention(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         batch, height, width, channels = x.shape
-        tokens = height * width
-        qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        # Queries, keys and values of all heads are the most that a ViT holds: a CPU takes a few heads at a time.
+        group = max(1, self.heads * rows_at_once(x) // (batch * height * width))
+        parts = [self._of_heads(x, slice(first, first + group)) for first in range(0, self.heads, group)]
+        out = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+        return self.proj(out.transpose(1, 2).reshape(batch, height, width, channels))
+
+    def _of_heads(self, x: torch.Tensor, some: slice) -> torch.Tensor:
+        """What these heads see: (B, heads, H*W, d)."""
+        batch, height, width, _ = x.shape
+        weight, bias = (part.unflatten(0, (3, self.heads, -1))[:, some] for part in (self.qkv.weight, self.qkv.bias))
+        qkv = functional.linear(x, weight.flatten(0, 2), bias.flatten())
+        qkv = qkv.reshape(batch, height * width, 3, weight.shape[1], -1).permute(2, 0, 3, 1, 4)
         query, key, value = qkv.unbind(0)
         attend = self._attend_flexibly if takes_flex(query) else self._attend_with_bias
-        out = attend(query, key, value, height, width).transpose(1, 2)
-        return self.proj(out.reshape(batch, height, width, channels))
+        return attend(query, key, value, height, width)
 
     def _attend_flexibly(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, height: int, width: int
@@ -133,12 +142,12 @@ class Attention(nn.Module):
     ) -> torch.Tensor:
         # The bias is as large as the attention map, so heads go through in groups that keep it small, and where
         # that of one head is too large, its queries do.
-        batch, _, tokens, _ = query.shape
+        batch, heads, tokens, _ = query.shape
         most = BIAS_BYTES_ON_CPU if query.device.type == "cpu" else BIAS_BYTES
         rows_of_bias = max(1, most // (batch * tokens * query.element_size()))
-        group = max(1, min(self.heads, rows_of_bias // tokens))
+        group = max(1, min(heads, rows_of_bias // tokens))
         out = torch.empty_like(query)
-        for first in range(0, self.heads, group):
+        for first in range(0, heads, group):
             q, k, v = (part[:, first : first + group] for part in (query, key, value))
             rows, columns = self._positions(q, height, width)
             for start in range(0, tokens, rows_of_bias):
