@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from dataengine.model.flex import flex_attend, takes_flex
-from dataengine.model.layers import LayerNorm2d, MLPBlock, rows_at_once
+from dataengine.model.layers import LayerNorm2d, MLPBlock, joined, rows_at_once
 
 BIAS_BYTES, BIAS_BYTES_ON_CPU = 512 * 2**20, 8 * 2**20
 """Ceilings for one relative-position bias; a ViT-H global block would otherwise hold 1 GiB an image.
@@ -91,7 +91,7 @@ class Block(nn.Module):
         windows, padded = to_windows(x, self.window)
         # No window sees another, and all their queries, keys and values together are the most that a ViT holds.
         parts = windows.split(max(1, rows_at_once(windows) // self.window**2))
-        return from_windows(torch.cat([self.attn(part) for part in parts]), self.window, padded, (height, width))
+        return from_windows(joined([self.attn(part) for part in parts]), self.window, padded, (height, width))
 
     def _kept(self, branch: torch.Tensor) -> torch.Tensor:
         if not self.training or not self.drop_path:
@@ -119,8 +119,8 @@ class Attention(nn.Module):
         # Queries, keys and values of all heads are the most that a ViT holds: a CPU takes a few heads at a time.
         group = max(1, self.heads * rows_at_once(x) // (batch * height * width))
         parts = [self._of_heads(x, slice(first, first + group)) for first in range(0, self.heads, group)]
-        out = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
-        return self.proj(out.transpose(1, 2).reshape(batch, height, width, channels))
+        out = joined(parts, dim=1).transpose(1, 2)
+        return self.proj(out.reshape(batch, height, width, channels))
 
     def _of_heads(self, x: torch.Tensor, some: slice) -> torch.Tensor:
         """What these heads see: (B, heads, H*W, d)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -48,6 +49,11 @@ def rows_at_once(tokens: torch.Tensor) -> int:
     return tokens[..., 0].numel() if tokens.device.type != "cpu" or needs_plain_operators() else 1024
 
 
+def joined(parts: Sequence[torch.Tensor], dim: int = 0) -> torch.Tensor:
+    """`torch.cat`, without its copy where there is one part: everywhere but on a CPU."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim)
+
+
 _FUSES = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
@@ -71,7 +77,7 @@ class MLPBlock(nn.Module):
             return self.lin2(self.act(self.lin1(x)))
         rows = x.flatten(0, -2).split(rows_at_once(x))
         hidden = (linear(some, self.lin1.weight, self.lin1.bias, gelu=True) for some in rows)
-        return torch.cat([self.lin2(some) for some in hidden]).unflatten(0, x.shape[:-1])
+        return joined([self.lin2(some) for some in hidden]).unflatten(0, x.shape[:-1])
 
 
 class MLP(nn.Module):

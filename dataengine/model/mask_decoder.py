@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from dataengine.model.layers import MLP, LayerNorm2d, linear
+from dataengine.model.layers import MLP, LayerNorm2d, joined, linear
 from dataengine.model.transformer import Projected, TwoWayTransformer
 
 CELLS_AT_ONCE = 1024
@@ -109,7 +109,7 @@ class MaskDecoder(nn.Module):
             if len(prompts):
                 wanted = own[prompts][:, masks]
                 parts = (cells if len(prompts) == step else cells[prompts]).split(at_once, dim=1)
-                found = torch.cat([wanted @ upscale(part) for part in parts], dim=2)
+                found = joined([wanted @ upscale(part) for part in parts], dim=2)
                 logits.append(_laid_out(found, decoded.size)[some[prompts][:, masks]])
         return torch.cat(logits).flatten(4, 6).flatten(1, 3)
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from dataengine.model import mask_decoder
 from dataengine.model.mask_decoder import MaskDecoder
 from dataengine.model.prompt_encoder import PromptEncoder
 from dataengine.model.transformer import Attention
@@ -91,10 +92,12 @@ def test_one_image_per_prompt(parts: tuple[PromptEncoder, MaskDecoder]) -> None:
         assert torch.allclose(iou[index], alone[1][0], atol=1e-5)
 
 
+@pytest.mark.parametrize("cells_at_once", [1024, 24, 5])
 @torch.no_grad()
 def test_iou_is_known_before_masks_and_masks_come_for_the_chosen(
-    parts: tuple[PromptEncoder, MaskDecoder],
+    parts: tuple[PromptEncoder, MaskDecoder], cells_at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(mask_decoder, "CELLS_AT_ONCE", cells_at_once)
     prompts, decoder = parts
     sparse, dense = prompts(torch.rand(6, 1, 2) * 128, torch.ones(6, 1))
     image = decoder.image_side(torch.randn(1, 256, 8, 8), prompts.dense_positions(), dense)

@@ -1,0 +1,42 @@
+"""Freed memory stays for the next step, and goes when told to."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+PIECES = """
+import ctypes, json
+from pathlib import Path
+from dataengine.model import load_model
+from dataengine.model.memory import return_freed_memory
+
+def held():
+    return int(Path("/proc/self/statm").read_text().split()[1]) >> 8  # pages of 4 KiB -> MB
+
+load_model("nano")
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+return_freed_memory()
+before = held()
+pieces = [libc.malloc(1 << 20) for _ in range(200)]
+for piece in pieces:
+    ctypes.memset(piece, 1, 1 << 20)
+full = held()
+for piece in pieces[:-1]:  # the last one keeps the heap's end in use
+    libc.free(piece)
+kept = held()
+return_freed_memory()
+print(json.dumps([value - before for value in (full, kept, held())]))
+"""
+"""In a process of its own: what the settings of earlier tests left would decide."""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator, and /proc")
+def test_a_decoders_pieces_stay_after_loading_a_model_until_they_are_returned() -> None:
+    done = subprocess.run([sys.executable, "-c", PIECES], capture_output=True, text=True, check=True)
+    full, kept, returned = json.loads(done.stdout)
+    assert full > 190 and kept > 190 and returned < 30, (full, kept, returned)
