@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch.nn import functional
 
-from dataengine.model.layers import linear
+from dataengine.model.layers import MLPBlock, linear
 
 
 @pytest.mark.parametrize("gelu", [False, True])
@@ -23,6 +25,18 @@ def test_linear_equals_the_plain_one_with_and_without_gradients(shape: tuple[int
     torch.testing.assert_close(fused, expected.detach(), atol=1e-6, rtol=1e-5)
     learning.sum().backward()
     assert torch.equal(learning, expected) and bias.grad is not None
+
+
+@pytest.mark.parametrize(("activation", "plain"), [(torch.nn.GELU, functional.gelu), (torch.nn.ReLU, functional.relu)])
+@pytest.mark.parametrize("rows", [3, 1500])
+@torch.inference_mode()
+def test_an_mlp_is_its_two_layers_with_the_activation_between(
+    activation: type[torch.nn.Module], plain: Callable[[torch.Tensor], torch.Tensor], rows: int
+) -> None:
+    torch.manual_seed(0)
+    block, x = MLPBlock(16, 64, activation), torch.randn(1, rows, 16)
+    expected = block.lin2(plain(block.lin1(x)))
+    torch.testing.assert_close(block(x), expected, atol=1e-6, rtol=1e-5)
 
 
 @torch.inference_mode()
