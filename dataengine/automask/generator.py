@@ -23,6 +23,9 @@ from dataengine.model.sam import Sam
 from schemas.config import AutomaskSettings
 from schemas.records import MaskRecord
 
+CELLS_PER_TRIM = 256 * 32**2
+"""Image cells of all prompts that a CPU decodes before it gives freed memory back: of 256 of nano, 64 of a ViT."""
+
 
 class MaskGenerator:
     """Masks of everything in an image, by the algorithm of the public code (paper B) in a cheaper order.
@@ -80,24 +83,24 @@ class MaskGenerator:
     def _process_crops(
         self, crops: list[Crop], views: list[np.ndarray], frame: tuple[int, int], threads: BatchThreads
     ) -> list[Candidates]:
-        embeddings = self._encode(views)
-        positions = self.sam.prompt_encoder.dense_positions()
-        parts = []
-        for crop, view, embedding in zip(crops, views, embeddings, strict=True):
-            dense = self.sam.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
-            image = self.sam.mask_decoder.image_side(embedding[None].float(), positions, dense)
-            parts.append(self._process_crop(image, crop, (view.shape[0], view.shape[1]), frame, threads))
-        return parts
+        # The embeddings themselves are gone by the time that prompts are decoded.
+        images = [self._image_side(embedding[None].float()) for embedding in self._encode(views)]
+        return [
+            self._process_crop(image, crop, (view.shape[0], view.shape[1]), frame, threads)
+            for crop, view, image in zip(crops, views, images, strict=True)
+        ]
+
+    def _image_side(self, embedding: torch.Tensor) -> ImageSide:
+        prompts = self.sam.prompt_encoder
+        no_mask = prompts.no_mask_embed.weight.reshape(1, -1, 1, 1)
+        return self.sam.mask_decoder.image_side(embedding, prompts.dense_positions(), no_mask)
 
     def _encode(self, views: list[np.ndarray]) -> torch.Tensor:
         """Resized views -> their embeddings (len(views), 256, e, e)."""
         size = self._crops_at_once() if self.settings.compile else len(views)
         inputs = self.sam.stack([*views, *views[-1:] * (size - len(views))])
         with self._precision():
-            embeddings = self.steps.encode(inputs)[: len(views)]
-        if inputs.device.type == "cpu":
-            return_freed_memory()
-        return embeddings
+            return self.steps.encode(inputs)[: len(views)]
 
     def _process_crop(
         self, image: ImageSide, crop: Crop, input_size: tuple[int, int], frame: tuple[int, int], threads: BatchThreads
@@ -110,9 +113,12 @@ class MaskGenerator:
         prompts = points * np.array([input_size[1] / width, input_size[0] / height])
 
         size = self._points_at_once(len(grid))
+        every = max(1, CELLS_PER_TRIM // self.sam.embedding_size**2 // size) * size
 
         @torch.inference_mode()
         def process(start: int) -> Candidates:
+            if start % every == 0 and self.sam.device.type == "cpu":
+                return_freed_memory()  # at first, the encoder's
             stop = start + size
             rows, iou, logits = self._decode(image, prompts[start:stop], size)
             measured = self._measure(upsampler, logits)

@@ -7,9 +7,9 @@ from torch import nn
 from torch.nn import functional
 
 from dataengine.model.flex import flex_attend, takes_flex
-from dataengine.model.layers import LayerNorm2d, MLPBlock, joined, rows_at_once
+from dataengine.model.layers import LayerNorm2d, MLPBlock, by_rows, tokens_at_once
 
-BIAS_BYTES, BIAS_BYTES_ON_CPU = 512 * 2**20, 8 * 2**20
+BIAS_BYTES, BIAS_BYTES_ON_CPU = 512 * 2**20, 4 * 2**20
 """Ceilings for one relative-position bias; a ViT-H global block would otherwise hold 1 GiB an image.
 
 A CPU loses nothing by working through the heads, and the queries of one, a few at a time."""
@@ -81,17 +81,18 @@ class Block(nn.Module):
         """Training only: the probability that a branch is left out for an image (stochastic depth)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = x + self._kept(self._attended(self.norm1(x)))
-        return x + self._kept(self.mlp(self.norm2(x)))
+        if self.window:
+            return by_rows(self._whole, x, multiple=self.window)  # no window sees another
+        x = x + self._kept(self.attn(self.norm1(x)))
+        return by_rows(self._with_mlp, x)
 
-    def _attended(self, x: torch.Tensor) -> torch.Tensor:
-        if not self.window:
-            return self.attn(x)
-        height, width = x.shape[1:3]
-        windows, padded = to_windows(x, self.window)
-        # No window sees another, and all their queries, keys and values together are the most that a ViT holds.
-        parts = windows.split(max(1, rows_at_once(windows) // self.window**2))
-        return from_windows(joined([self.attn(part) for part in parts]), self.window, padded, (height, width))
+    def _whole(self, x: torch.Tensor) -> torch.Tensor:
+        windows, padded = to_windows(self.norm1(x), self.window)
+        attended = from_windows(self.attn(windows), self.window, padded, (x.shape[1], x.shape[2]))
+        return self._with_mlp(x + self._kept(attended))
+
+    def _with_mlp(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self._kept(self.mlp(self.norm2(x)))
 
     def _kept(self, branch: torch.Tensor) -> torch.Tensor:
         if not self.training or not self.drop_path:
@@ -117,9 +118,14 @@ class Attention(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         batch, height, width, channels = x.shape
         # Queries, keys and values of all heads are the most that a ViT holds: a CPU takes a few heads at a time.
-        group = max(1, self.heads * rows_at_once(x) // (batch * height * width))
-        parts = [self._of_heads(x, slice(first, first + group)) for first in range(0, self.heads, group)]
-        out = joined(parts, dim=1).transpose(1, 2)
+        group = max(1, self.heads * tokens_at_once(x) // (batch * height * width))
+        if group >= self.heads:
+            out = self._of_heads(x, slice(self.heads)).transpose(1, 2)
+        else:
+            out = x.new_empty(batch, height * width, self.heads, channels // self.heads)
+            for first in range(0, self.heads, group):
+                some = slice(first, first + group)
+                out[:, :, some] = self._of_heads(x, some).transpose(1, 2)
         return self.proj(out.reshape(batch, height, width, channels))
 
     def _of_heads(self, x: torch.Tensor, some: slice) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -41,12 +41,25 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, *, gelu: b
     return functional.gelu(plain) if gelu else plain
 
 
-def rows_at_once(tokens: torch.Tensor) -> int:
-    """How many of the tokens (..., C) of an image encoder go through a wide layer together.
+def tokens_at_once(tokens: torch.Tensor) -> int:
+    """How many of the tokens (..., C) of an image encoder go through a layer together.
 
-    All of them, but for a CPU that only infers: a thousand keep it as busy, in a quarter of a ViT's memory.
+    All of them, but for a CPU that only infers: a thousand keep it as busy, in a fraction of a ViT's memory.
     """
     return tokens[..., 0].numel() if tokens.device.type != "cpu" or needs_plain_operators() else 1024
+
+
+def by_rows(function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, multiple: int = 1) -> torch.Tensor:
+    """`function` of a map (B, H, W, C), on a CPU some of its rows at a time, a multiple of `multiple`."""
+    most, every = tokens_at_once(x), x[..., 0].numel()
+    if most >= every:
+        return function(x)
+    rows = max(1, most * x.shape[1] // every // multiple) * multiple
+    out = torch.empty_like(x)
+    for start in range(0, x.shape[1], rows):
+        some = slice(start, start + rows)
+        out[:, some] = function(x[:, some])
+    return out
 
 
 def joined(parts: Sequence[torch.Tensor], dim: int = 0) -> torch.Tensor:
@@ -75,9 +88,7 @@ class MLPBlock(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not isinstance(self.act, nn.GELU):
             return self.lin2(self.act(self.lin1(x)))
-        rows = x.flatten(0, -2).split(rows_at_once(x))
-        hidden = (linear(some, self.lin1.weight, self.lin1.bias, gelu=True) for some in rows)
-        return joined([self.lin2(some) for some in hidden]).unflatten(0, x.shape[:-1])
+        return self.lin2(linear(x, self.lin1.weight, self.lin1.bias, gelu=True))
 
 
 class MLP(nn.Module):

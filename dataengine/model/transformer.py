@@ -24,18 +24,18 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from dataengine.model.layers import MLPBlock
+from dataengine.model.layers import MLPBlock, needs_plain_operators
 
 
 @dataclass(frozen=True)
 class Projected:
     """What one attention projects from the image for all of its prompts, each (heads, N, width of a head).
 
-    `positions` belongs to the cells' positions. Where one image serves all prompts and nobody has written to
-    it yet, `cells` are its cells with their positions, and `values` what is read there.
+    Where one image serves all prompts and nobody has written to it yet, `cells` are its cells with their positions,
+    and `values` what is read there; elsewhere `positions` are those of the cells alone.
     """
 
-    positions: torch.Tensor
+    positions: torch.Tensor | None = None
     cells: torch.Tensor | None = None
     values: torch.Tensor | None = None
 
@@ -114,7 +114,8 @@ class TwoWayBlock(nn.Module):
         tokens = self.norm2(tokens + self.dropout(attended))
         tokens = self.norm3(tokens + self.dropout(self.mlp(tokens)))
         keys = tokens + token_positions
-        return tokens, self.cross_attn_image_to_token.from_image(cells, written, keys, tokens, self.norm4)
+        own = not self.first and not needs_plain_operators()
+        return tokens, self.cross_attn_image_to_token.from_image(cells, written, keys, tokens, self.norm4, own)
 
 
 class Attention(nn.Module):
@@ -141,16 +142,16 @@ class Attention(nn.Module):
         # A key's bias adds the same to every cell's score, so softmax doesn't see it.
         of_positions = self._heads(functional.linear(positions, self.k_proj.weight))[0]
         if alone is None:
-            return Projected(of_positions)
+            return Projected(positions=of_positions)
         keys = self._heads(functional.linear(alone, self.k_proj.weight))[0] + of_positions
-        return Projected(of_positions, keys, self._heads(self.v_proj(alone))[0])
+        return Projected(cells=keys, values=self._heads(self.v_proj(alone))[0])
 
     def project_queries(self, positions: torch.Tensor, alone: torch.Tensor | None) -> Projected:
         """The image's share of `from_image`."""
         of_positions = self._heads(self.q_proj(positions))[0]
         if alone is None:
-            return Projected(of_positions)
-        return Projected(of_positions, self._heads(functional.linear(alone, self.q_proj.weight))[0] + of_positions)
+            return Projected(positions=of_positions)
+        return Projected(cells=self._heads(functional.linear(alone, self.q_proj.weight))[0] + of_positions)
 
     def to_image(self, queries: torch.Tensor, cells: list[torch.Tensor], image: Projected) -> torch.Tensor:
         """Tokens (B, T, C) look at the image: values `cells` (parts, or one for all), keys those plus positions."""
@@ -160,6 +161,7 @@ class Attention(nn.Module):
             weights = torch.softmax(_by_prompt(q, image.cells), dim=-1).transpose(0, 1).flatten(1, 2)
             out = (weights @ image.values).unflatten(1, (len(q), -1)).permute(1, 2, 0, 3)
             return self.out_proj(out.flatten(2))
+        assert image.positions is not None
         folded = torch.einsum("bhtd,hdc->bhtc", q, self._by_head(self.k_proj.weight))
         placed = _by_prompt(q, image.positions)
         step = step_of(queries)
@@ -173,12 +175,19 @@ class Attention(nn.Module):
         return self.out_proj(out + self.v_proj.bias)
 
     def from_image(
-        self, cells: list[torch.Tensor], image: Projected, keys: torch.Tensor, values: torch.Tensor, norm: nn.Module
+        self,
+        cells: list[torch.Tensor],
+        image: Projected,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        norm: nn.Module,
+        own: bool,
     ) -> list[torch.Tensor]:
         """Image cells look at the tokens; what they see is added to them, and `norm` applied: the cells, in parts.
 
         `cells` in parts, or one for all, as queries together with their positions; `keys`, `values` (B, T, C). Parts
-        are taken off the list as new ones come, so that memory holds them once.
+        are taken off the list as new ones come, and written over if they are nobody else's (`own`), so that memory
+        holds them once.
         """
         k = self._heads(self.k_proj(keys) * self._scale)
         v = self._heads(self.v_proj(values))
@@ -190,8 +199,9 @@ class Attention(nn.Module):
         changed = []
         for (part, scores), some in zip(scored(cells, image, k, step), written.split(step), strict=True):
             # Scores are (b, heads, T, N): softmax over seven tokens is slow when they come last.
-            weights = torch.softmax(scores, dim=2).flatten(1, 2)
-            changed.append(norm(torch.baddbmm(part.to(some.dtype), weights.transpose(1, 2), some)))
+            weights = torch.softmax(scores, dim=2).flatten(1, 2).transpose(1, 2)
+            added = part.baddbmm_(weights, some) if own else torch.baddbmm(part.to(some.dtype), weights, some)
+            changed.append(norm(added))
         return changed
 
     def _scores_of_shared(
@@ -206,6 +216,7 @@ class Attention(nn.Module):
         self, cells: list[torch.Tensor], image: Projected, k: torch.Tensor, step: int
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """For `step` prompts at a time, their cells (step, N, C) and scores (step, heads, T, N)."""
+        assert image.positions is not None
         folded = torch.einsum("bhtd,hdc->bhtc", k, self._by_head(self.q_proj.weight))
         placed = _by_prompt(k, image.positions)
         for some, at in zip(folded.split(step), placed.split(step), strict=True):

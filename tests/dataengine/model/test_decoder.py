@@ -92,6 +92,18 @@ def test_one_image_per_prompt(parts: tuple[PromptEncoder, MaskDecoder]) -> None:
         assert torch.allclose(iou[index], alone[1][0], atol=1e-5)
 
 
+@pytest.mark.parametrize("images", [1, 4])
+@torch.no_grad()
+def test_an_image_side_serves_any_number_of_times(parts: tuple[PromptEncoder, MaskDecoder], images: int) -> None:
+    """The second block writes over its cells, the first must not: they are the caller's."""
+    prompts, decoder = parts
+    sparse, dense = prompts(torch.rand(4, 1, 2) * 128, torch.ones(4, 1))
+    image = decoder.image_side(torch.randn(images, 256, 8, 8), prompts.dense_positions(), dense)
+    before = image.cells.clone()
+    decoder.decode_tokens(image, sparse)
+    assert torch.equal(image.cells, before)
+
+
 @pytest.mark.parametrize("cells_at_once", [1024, 24, 5])
 @torch.no_grad()
 def test_iou_is_known_before_masks_and_masks_come_for_the_chosen(

@@ -63,7 +63,7 @@ def test_vit_output_shape_and_batch_independence() -> None:
         assert torch.allclose(both[1:], encoder(x[1:]), atol=1e-4)
 
 
-def test_a_few_windows_and_rows_at_a_time_give_what_all_together_give() -> None:
+def test_a_row_of_windows_at_a_time_gives_what_all_together_give() -> None:
     encoder = randomised(ImageEncoderViT(96, 2, 32, 2, 4, (1,), window=14))
     x = torch.randn(1, 3, 96, 96)
     seen = set[int]()
@@ -72,7 +72,7 @@ def test_a_few_windows_and_rows_at_a_time_give_what_all_together_give() -> None:
     assert seen == {16}
     with torch.inference_mode():
         torch.testing.assert_close(encoder(x), expected, atol=1e-4, rtol=1e-4)
-    assert seen == {16, 5, 1}
+    assert seen == {16, 4}
 
 
 def test_same_padding_puts_the_odd_pixel_right_and_below() -> None:

@@ -28,13 +28,12 @@ def test_linear_equals_the_plain_one_with_and_without_gradients(shape: tuple[int
 
 
 @pytest.mark.parametrize(("activation", "plain"), [(torch.nn.GELU, functional.gelu), (torch.nn.ReLU, functional.relu)])
-@pytest.mark.parametrize("rows", [3, 1500])
 @torch.inference_mode()
 def test_an_mlp_is_its_two_layers_with_the_activation_between(
-    activation: type[torch.nn.Module], plain: Callable[[torch.Tensor], torch.Tensor], rows: int
+    activation: type[torch.nn.Module], plain: Callable[[torch.Tensor], torch.Tensor]
 ) -> None:
     torch.manual_seed(0)
-    block, x = MLPBlock(16, 64, activation), torch.randn(1, rows, 16)
+    block, x = MLPBlock(16, 64, activation), torch.randn(1, 3, 16)
     expected = block.lin2(plain(block.lin1(x)))
     torch.testing.assert_close(block(x), expected, atol=1e-6, rtol=1e-5)
 
