@@ -141,7 +141,7 @@ class CpuSamples:
         self._moments: list[float] = []
         self._spent: list[dict[tuple[int, str], float]] = []
         self._kinds: dict[tuple[int, str], str] = {}
-        """The last that was seen: Ray names a process after its actor some time after it started."""
+        """Ray names a process after its actor some time after it started, and no longer when it ends."""
 
     def __len__(self) -> int:
         return len(self._moments)
@@ -155,7 +155,7 @@ class CpuSamples:
             except OSError:
                 continue
             known = (kind for kind, name in ACTORS.items() if title.startswith(name))
-            self._kinds[pid, born] = next(known, "rest")
+            self._kinds[pid, born] = next(known, self._kinds.get((pid, born), "rest"))
             spent[pid, born] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
         self._moments.append(time.time())
         self._spent.append(spent)

@@ -44,6 +44,8 @@ GRIDS = {
 
 ENOUGH = 50
 ROUNDING = 1e-5
+ALIKE = 0.999
+"""Masks of one prompt have a greater IoU than that."""
 
 
 def photo(name: str) -> np.ndarray:
@@ -57,8 +59,8 @@ class Parity:
     """What comparing two lists of records found; differences are the largest over all partners.
 
     `unmatched`: records of either side without a partner of the same point and crop. `lowest_iou` is that of
-    the masks that aren't identical. `tie`: the largest difference of predicted IoU between two records that
-    swapped places.
+    the masks that aren't identical, `unlike` the places (ours, public) of those that aren't alike. `tie`: the
+    largest difference of predicted IoU between two records that swapped places.
     """
 
     ours: int
@@ -72,6 +74,7 @@ class Parity:
     area_difference: float
     moved: int
     tie: float
+    unlike: tuple[tuple[int, int], ...] = ()
 
     def problems(self) -> list[str]:
         """Why these are not the same records, or prove too little; nothing where all is well."""
@@ -79,7 +82,7 @@ class Parity:
             f"{self.public} records prove too little": self.public < ENOUGH,
             f"{self.ours} records instead of {self.public}": self.ours != self.public,
             f"{self.unmatched} records without a partner": self.unmatched > 0,
-            f"masks with an IoU of {self.lowest_iou:.5f}": self.lowest_iou <= 0.999,
+            f"masks with an IoU of {self.lowest_iou:.5f}": self.lowest_iou <= ALIKE,
             f"predicted IoU differs by {self.iou_difference:.1e}": self.iou_difference > ROUNDING,
             f"stability differs by {self.stability_difference:.1e}": self.stability_difference > 1e-3,
             f"boxes differ by {self.box_difference} px": self.box_difference > 1,
@@ -141,6 +144,7 @@ def compare(ours: list[MaskRecord], public: list[MaskRecord]) -> Parity:
         ),
         moved=len(moved),
         tie=_largest(ties),
+        unlike=tuple(pair for pair in partners.items() if overlap[pair] <= ALIKE),
     )
 
 

@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dataengine.automask import MaskGenerator, resolve_settings
+from dataengine.automask import generator as generator_module
 from dataengine.masks import box_of_mask, decode, rle_area, xyxy_to_xywh
 from dataengine.model import Sam
 from schemas import AutomaskSettings, CheckpointCard, MaskRecord
@@ -46,6 +48,27 @@ def test_photos_have_masks_and_records_are_true(nano: Nano, photo: Photo, name: 
     assert all(record.predicted_iou > settings.pred_iou_thresh for record in records)
     assert all(record.stability_score >= settings.stability_score_thresh - 1e-6 for record in records)
     assert all(record.area < 0.95 * pixels.shape[0] * pixels.shape[1] for record in records)
+
+
+def test_freed_memory_goes_back_after_encoding_and_now_and_then_while_decoding(
+    nano: Nano, photo: Photo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts_since = [0]
+    decode_prompts = MaskGenerator._decode
+
+    def counted(self: MaskGenerator, image: object, prompts: np.ndarray, size: int) -> object:
+        prompts_since[-1] += len(prompts)
+        return decode_prompts(self, image, prompts, size)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(MaskGenerator, "_decode", counted)
+    monkeypatch.setattr(generator_module, "return_freed_memory", lambda: prompts_since.append(0))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # batches one after the other
+    try:
+        make(nano, points_per_side=24).generate(photo("coffee.png"))
+    finally:
+        torch.set_num_threads(threads)
+    assert prompts_since == [0, 256, 256, 64]
 
 
 def test_a_smaller_release_frame(nano: Nano, photo: Photo) -> None:

@@ -1,0 +1,42 @@
+"""A pixel that rounding moved is told from one that an error moved."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from dataengine.masks import decode, encode
+from schemas import MaskRecord
+from tests.parity.public import segment_anything
+from tests.parity.records import ROUNDING, photo, record_of
+from tests.parity.rounding import differing_logit
+from tests.parity.weights import pair
+
+
+def test_the_logit_of_a_pixel_says_whether_rounding_moved_it() -> None:
+    public = pair("nano").public
+    pixels = photo("coffee.png")[:300, :400]
+    generator = segment_anything().SamAutomaticMaskGenerator(
+        public, points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0, crop_n_layers=1,
+        output_mode="coco_rle",
+    )  # fmt: skip
+    records = [record_of(index, annotation) for index, annotation in enumerate(generator.generate(pixels))]
+    in_a_crop = next(record for record in records if record.crop_box[0] > 0 and record.area > 400)
+    assert differing_logit(public, pixels, in_a_crop, in_a_crop) == 0
+
+    with torch.no_grad():  # where the mask's logits come nearest to the threshold, and where they are farthest from it
+        x, y, width, height = map(int, in_a_crop.crop_box)
+        predictor = segment_anything().SamPredictor(public)
+        predictor.set_image(pixels[y : y + height, x : x + width])
+        point = np.array(in_a_crop.point_coords) - (x, y)
+        found, _, _ = predictor.predict(point, np.ones(1), return_logits=True)
+    mask = decode(in_a_crop.segmentation)
+    logits = min(found, key=lambda one: np.count_nonzero((one > 0) != mask[y : y + height, x : x + width]))
+    for place, share in ((np.abs(logits).argmin(), 0.0), (np.abs(logits).argmax(), 1.0)):
+        row, column = np.unravel_index(place, logits.shape)
+        changed = mask.copy()
+        changed[y + row, x + column] ^= True
+        ours = in_a_crop.model_copy(update={"segmentation": encode(changed[None])[0]})
+        assert isinstance(ours, MaskRecord)
+        measured = differing_logit(public, pixels, ours, in_a_crop)
+        assert abs(measured - share) < 10 * ROUNDING, (measured, share)
