@@ -64,7 +64,8 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(3, width, kernel_size=patch, stride=patch)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.proj(x).permute(0, 2, 3, 1)
+        # Laid out so for good: every block would otherwise stride over the whole map from channel to channel.
+        return self.proj(x).permute(0, 2, 3, 1).contiguous()
 
 
 class Block(nn.Module):
