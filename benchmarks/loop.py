@@ -37,7 +37,7 @@ from dataengine.labelled import LabelledImage, fixed_subset, open_labelled
 from dataengine.model.checkpoints import load_model
 from dataengine.training.recipe import load_recipe
 from schemas.engine import StepResult
-from schemas.training import FirstPrompt, Phase
+from schemas.training import FirstPrompt, LossWeights, Phase
 from workflows.engine import run
 from workflows.engine_hands import Simulated
 from workflows.known_truth import KnownTruth, divide
@@ -74,11 +74,12 @@ def make_home(url: Path, folders: list[Path], options: Options) -> Home:
         "steps": options.steps,
         "masks_per_image": 4,
         "first_prompt": FirstPrompt(point=0.7, box=0.3, centre=0.7),
-        "corrections": 1,
-        "empty_iterations": 0,
+        "loss": LossWeights(supervise_all_iou=True),
         "learning_rate": 2e-4,
         "warmup_steps": 5,
         "decay_at": [options.steps * 3 // 4],
+        "decay_factor": 0.1,
+        "clip_norm": 0.1,
     }
     _write_recipe(url / "short.yaml", base.model_copy(update=short))
     # Twenty strides of a hundred times the learning rate, without a warm-up: no model survives that.

@@ -17,7 +17,7 @@ from dataengine.errors import ConfigError, EngineError
 from dataengine.home import Home, create_home, layout, open_home
 from dataengine.home.storage import Storage
 from dataengine.training.recipe import load_recipe
-from schemas.training import FirstPrompt
+from schemas.training import FirstPrompt, LossWeights
 from workflows.engine import run
 from workflows.engine_hands import Simulated
 from workflows.known_truth import KnownTruth, divide, write_scenes
@@ -48,13 +48,14 @@ SHORT = {
     "images_per_step": 2,
     "images_at_once": 2,
     "masks_per_image": 6,
-    # A click in the middle, as the gate's, and one more, as people's: two prompts in place of eleven.
+    # A click in the middle, as the gate's, and one more, as people's.
     "first_prompt": FirstPrompt(point=1.0, box=0.0, centre=1.0),
-    "corrections": 1,
-    "empty_iterations": 0,
+    "loss": LossWeights(supervise_all_iou=True),
     "learning_rate": 3e-4,
     "warmup_steps": 5,
     "decay_at": [50],
+    "decay_factor": 0.1,
+    "clip_norm": 0.1,
 }
 """What a round of seconds changes in the recipe `finetune_decoder`."""
 
