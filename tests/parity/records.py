@@ -112,7 +112,11 @@ def measure(sides: Pair, pixels: np.ndarray, layers: int, share: float, points_p
 
 
 def compare(ours: list[MaskRecord], public: list[MaskRecord]) -> Parity:
-    """Partners have the same prompt (crop and point) and, of its three masks, the most similar one."""
+    """Partners have the same prompt (crop and point) and, of its three masks, the most similar one.
+
+    Of several that are as similar the one with the nearest predicted IoU: boxes one pixel wide have no area, so NMS
+    keeps such masks twice.
+    """
     overlap = rle_iou([record.segmentation for record in ours], [record.segmentation for record in public])
     partners: dict[int, int] = {}
     for index, record in enumerate(ours):
@@ -122,7 +126,8 @@ def compare(ours: list[MaskRecord], public: list[MaskRecord]) -> Parity:
             if candidate.point_coords == record.point_coords and candidate.crop_box == record.crop_box
         ]
         if same_prompt:
-            partners[index] = max(same_prompt, key=lambda other: overlap[index, other])
+            apart = {other: abs(record.predicted_iou - public[other].predicted_iou) for other in same_prompt}
+            partners[index] = max(same_prompt, key=lambda other: (overlap[index, other], -apart[other]))
     pairs = [(ours[index], public[place], overlap[index, place]) for index, place in partners.items()]
     moved = [(index, place) for index, place in partners.items() if index != place]
     # A list that is longer has places that the other one lacks; it has failed already.
