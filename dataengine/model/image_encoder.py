@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -83,11 +85,15 @@ class Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.window:
-            return by_rows(self._whole, x, multiple=self.window)  # no window sees another
+            return self._by_rows(self._with_windows, x, self.window)  # no window sees another
         x = x + self._kept(self.attn(self.norm1(x)))
-        return by_rows(self._with_mlp, x)
+        return self._by_rows(self._with_mlp, x, 1)
 
-    def _whole(self, x: torch.Tensor) -> torch.Tensor:
+    def _by_rows(self, step: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, multiple: int) -> torch.Tensor:
+        # In training all rows together: a branch is left out for a whole image.
+        return step(x) if self.training else by_rows(step, x, multiple)
+
+    def _with_windows(self, x: torch.Tensor) -> torch.Tensor:
         windows, padded = to_windows(self.norm1(x), self.window)
         attended = from_windows(self.attn(windows), self.window, padded, (x.shape[1], x.shape[2]))
         return self._with_mlp(x + self._kept(attended))
