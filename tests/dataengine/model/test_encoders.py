@@ -60,6 +60,7 @@ def test_vit_output_shape_and_batch_independence() -> None:
     with torch.no_grad():
         both = encoder(x)
         assert both.shape == (2, 256, 6, 6)
+        assert encoder.patch_embed(x).is_contiguous(), "or every block strides from channel to channel"
         assert torch.allclose(both[1:], encoder(x[1:]), atol=1e-4)
 
 

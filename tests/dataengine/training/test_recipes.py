@@ -41,7 +41,8 @@ def test_recipes_hold_the_papers_numbers() -> None:
     assert (text.text.clip, text.text.min_area, text.text.crop_scale, text.text.blank_background) == (
         "openai/clip-vit-large-patch14-336", 10000, (1, 2), 0.5
     )  # fmt: skip
-    assert load_recipe("finetune_decoder").phases[0].freeze == "encoder"
+    short = load_recipe("finetune_decoder").phases[0]
+    assert (short.freeze, short.loss.iou, short.loss.supervise_all_iou) == ("encoder", 10, True)
 
 
 def test_a_wrong_recipe_names_every_fault(tmp_path: Path) -> None:
