@@ -12,7 +12,8 @@ import pytest
 
 from benchmarks.pipeline import CpuSamples
 
-BUSY = "SECONDS=0; while [ $SECONDS -lt 1 ]; do :; done; exec -a ray::IDLE sleep 60"
+BUSY = "for ((i = 0; i < 400000; i++)); do :; done; exec -a ray::IDLE sleep 60"
+"""A second's work, however long a crowded machine takes over it."""
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux") or not shutil.which("bash"), reason="/proc, and bash")
