@@ -162,7 +162,7 @@ def compared(folder: Path, model: str, height: int, width: int) -> str:
         logit = in_fresh_process(largest_differing_logit, **case).result
         said += f", {len(parity.unlike)} with an IoU down to {parity.lowest_iou:.4f} where logits are < {logit:.0e}"
         problems += [f"masks with an IoU of {parity.lowest_iou:.5f}"] if logit >= ROUNDING else []
-    return f"other records: {problems[0]}" if problems else said
+    return f"other records: {'; '.join(problems)} ({said})" if problems else said
 
 
 def records_in(folder: Path) -> tuple[list[MaskRecord], list[MaskRecord]]:
