@@ -8,8 +8,8 @@ photo. `s` is the median of `generate`, encoder included. `peak MB` is the most 
 generated, python, torch and weights included; `idle MB` is what it held just before. A share is that of the
 candidates (three a point) that pass both filters; the thresholds are found on a smaller copy of the image.
 Records are compared one by one: a line that says `other records` counts for nothing. Where masks have an IoU of
-.999 or less, the line says how large the logits are of the pixels that tell them apart, over the mask's largest: more
-than 1e-5 is no rounding, and makes other records.
+.999 or less, or stabilities differ by more than .001, the line says how much rounding of logits that takes, as a share
+of the mask's largest: from 1e-5 on it is none, and makes other records.
 
 `nano` has its IoU head turned around, and `vit_b` a random encoder (tests/parity/weights.py says why): both
 give many different masks. `of limit` is the time that the arithmetic of our side would take at the rate of
@@ -151,17 +151,15 @@ def peak_gflops() -> float:
 
 def compared(folder: Path, model: str, height: int, width: int) -> str:
     """What is to be said of the records that both sides left in `folder`."""
-    from tests.parity.records import ROUNDING, compare
+    from tests.parity.records import compare
 
     parity = compare(*records_in(folder))
-    # One pixel of a mask of a few hundred is more than the limit: such masks are judged by that pixel's logit.
-    problems = replace(parity, lowest_iou=1.0).problems()
     said = f"{parity.public} records, {parity.identical} identical RLE"
     if parity.unlike:
-        case = {"model": model, "height": height, "width": width, "folder": str(folder), "places": list(parity.unlike)}
-        logit = in_fresh_process(largest_differing_logit, **case).result
-        said += f", {len(parity.unlike)} with an IoU down to {parity.lowest_iou:.4f} where logits are < {logit:.0e}"
-        problems += [f"masks with an IoU of {parity.lowest_iou:.5f}"] if logit >= ROUNDING else []
+        case = {"model": model, "height": height, "width": width, "folder": str(folder)}
+        parity = replace(parity, rounding=in_fresh_process(needed_rounding, **case).result)
+        said += f", {len(parity.unlike)} unlike by a rounding of {parity.rounding:.0e}"
+    problems = parity.problems()
     return f"other records: {'; '.join(problems)} ({said})" if problems else said
 
 
@@ -173,14 +171,13 @@ def records_in(folder: Path) -> tuple[list[MaskRecord], list[MaskRecord]]:
     return [MaskRecord(**record) for record in ours], [record_of(index, one) for index, one in enumerate(public)]
 
 
-def largest_differing_logit(model: str, height: int, width: int, folder: str, places: list[list[int]]) -> float:
-    """Of the pixels in which the masks at these places differ, over their mask's largest; in a process of its own."""
-    from tests.parity.rounding import differing_logit
+def needed_rounding(model: str, height: int, width: int, folder: str) -> float | None:
+    """Of what isn't alike, from the public logits: in a process of its own."""
+    from tests.parity.records import compare, judge
     from tests.parity.weights import pair
 
     ours, public = records_in(Path(folder))
-    sam, pixels = pair(model).public, mosaic(height, width, SEED)
-    return max(differing_logit(sam, pixels, ours[mine], public[theirs]) for mine, theirs in places)
+    return judge(compare(ours, public), pair(model).public, mosaic(height, width, SEED), ours, public).rounding
 
 
 def rows_of(

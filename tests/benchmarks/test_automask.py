@@ -51,6 +51,14 @@ def test_a_pixel_that_no_rounding_moved_makes_other_records(tmp_path: Path, anno
     assert said(tmp_path, ours, annotations).startswith("other records: masks with an IoU of 0.99")
 
 
+def test_a_stability_that_no_rounding_moved_makes_other_records(
+    tmp_path: Path, annotations: list[dict[str, Any]]
+) -> None:
+    first, *others = annotations
+    ours = [first | {"stability_score": abs(first["stability_score"] - 0.01)}, *others]
+    assert said(tmp_path, ours, annotations).startswith("other records: stability differs by ")
+
+
 def full_in_its_box(annotation: dict[str, Any]) -> bool:
     """Without holes in the middle, where a pixel is taken away."""
     return bool(annotation["area"] > 0.5 * annotation["bbox"][2] * annotation["bbox"][3])
