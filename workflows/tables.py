@@ -216,6 +216,8 @@ def kept_table(kept: Mapping[str, Sequence[Kept]]) -> Table:
 
 
 def single_point_table(model: str, result: SinglePointResult) -> Table:
+    from dataengine.evaluation import SIZES
+
     record = result.summary()
     table = Table(title=f"single point: {model}", title_justify="left", show_header=False)
     table.add_row("images", str(record.images))
@@ -225,6 +227,12 @@ def single_point_table(model: str, result: SinglePointResult) -> Table:
     for percent, clicks, index in ((85, record.clicks_85, 0), (90, record.clicks_90, 1)):
         share = sum(mask.reached[index] for mask in result.masks) / record.masks
         table.add_row(f"clicks to {percent} % IoU", f"{clicks:.2f} ({share:.0%} get there within 20)")
+    most = dict(zip(SIZES, [*SIZES.values(), 1.0][1:], strict=True))
+    for size, part in result.by_size().items():
+        table.add_row(
+            f"{size}, {SIZES[size]:.1%} to {most[size]:.1%} of the image",
+            f"{part.masks} masks: mIoU {part.miou_top1:.3f}, best of three {part.miou_best:.3f}",
+        )
     for reason, count in result.skipped.most_common(SHOWN_REASONS):
         table.add_row(f"  left out: {reason}", str(count))
     return table

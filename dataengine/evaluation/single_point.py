@@ -21,6 +21,9 @@ MAX_CLICKS = 20
 
 TARGETS = (0.85, 0.90)
 
+SIZES = {"small": 0.0, "medium": 32**2 / (640 * 480), "large": 96**2 / (640 * 480)}
+"""From which share of the image on: COCO's limits, given in pixels, at the size that most of its images have."""
+
 MEMORY_BYTES = 256 << 20
 """For full-size logits of one batch of prompts; bounds how many are decoded together on large images."""
 
@@ -33,17 +36,23 @@ class MaskResult:
 
     `iou_top1` and `iou_best` are after one click at the mask's centre: of the mask the model trusts
     most, and of the best of its three. `clicks` is the number of clicks to each of `TARGETS`, at most
-    `MAX_CLICKS`; `reached` says whether it got there.
+    `MAX_CLICKS`; `reached` says whether it got there. `share` is the area's of the image.
     """
 
     image: str
     mask_id: int
     area: int
+    share: float
     iou_top1: float
     iou_best: float
     predicted_iou: float
     clicks: tuple[int, int]
     reached: tuple[bool, bool]
+
+    @property
+    def size(self) -> str:
+        """One of `SIZES`."""
+        return [name for name, least in SIZES.items() if self.share >= least][-1]
 
 
 @dataclass
@@ -65,6 +74,11 @@ class SinglePointResult:
             clicks_85=float(np.mean([mask.clicks[0] for mask in self.masks])),
             clicks_90=float(np.mean([mask.clicks[1] for mask in self.masks])),
         )
+
+    def by_size(self) -> dict[str, SinglePointRecord]:
+        """The summary of each of `SIZES` that has a mask. Small things are most masks of an image, and the hardest."""
+        parts = {name: [mask for mask in self.masks if mask.size == name] for name in SIZES}
+        return {name: SinglePointResult(masks).summary() for name, masks in parts.items() if masks}
 
 
 def evaluate_single_point(
@@ -125,10 +139,12 @@ def _measure_batch(
         if reached.all():
             break
     for index, mask in enumerate(masks):
+        area = rle_area(mask.rle)
         yield MaskResult(
             image=image.name,
             mask_id=mask.id,
-            area=rle_area(mask.rle),
+            area=area,
+            share=area / truth[index].size,
             iou_top1=float(top1[index]),
             iou_best=float(best[index]),
             predicted_iou=float(predicted[index]),

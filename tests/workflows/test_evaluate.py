@@ -31,6 +31,7 @@ def test_json_has_exactly_the_fields_and_losses_are_listed(coco_folder: Path, tm
     assert record.keys() == FIELDS and (record["images"], record["masks"]) == (1, 1)
     assert 0 <= record["miou_top1"] <= record["miou_best"] <= 1 <= record["clicks_85"] <= record["clicks_90"] <= 20
     assert "the image file is missing" in text and "no segmentation" in text
+    assert "large, 3.0% to 100.0% of the image" in text and "small" not in text
 
 
 def test_shards_can_be_measured(tmp_path: Path) -> None:

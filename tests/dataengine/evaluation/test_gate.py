@@ -10,7 +10,7 @@ from dataengine.evaluation import MaskResult, Rival, judge, paired_bootstrap
 
 def results(ious: dict[str, list[float]]) -> list[MaskResult]:
     return [
-        MaskResult(image, number, 100, iou, iou, iou, (1, 1), (True, True))
+        MaskResult(image, number, 100, 0.01, iou, iou, iou, (1, 1), (True, True))
         for image, of_image in ious.items()
         for number, iou in enumerate(of_image)
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -76,7 +78,7 @@ def test_batched_clicks_equal_one_predict_a_click(
         image = discs.read(found.image)
         truth = decode(next(mask.rle for mask in image.masks if mask.id == found.mask_id))
         top1, best, curve = by_hand(nano, image.pixels, truth, most=5)
-        assert found.area == truth.sum()
+        assert (found.area, found.share) == (truth.sum(), truth.mean())
         assert (found.iou_top1, found.iou_best) == pytest.approx((top1, best), abs=2e-3)
         for target, clicks, reached in zip(TARGETS, found.clicks, found.reached, strict=True):
             first = next((n for n, iou in enumerate(curve, start=1) if iou >= target), None)
@@ -107,3 +109,15 @@ def test_the_summary_is_means_over_masks(nano: Sam, discs: CocoFolder) -> None:
     assert record.miou_best >= record.miou_top1 > 0.2
     with pytest.raises(ValueError, match="no mask"):
         single_point.SinglePointResult().summary()
+
+
+def test_summaries_by_size_part_the_masks(nano: Sam, discs: CocoFolder) -> None:
+    result = evaluate_single_point(nano, discs, max_clicks=1)
+    # 5 x 5 px, 40 x 40 and 30 x 70 and 60 x 60 and 80 x 50 (all ellipses), of 15,000 or 16,000.
+    assert [mask.size for mask in result.masks] == ["large", "large", "small", "large", "large"]
+    parts = result.by_size()
+    assert {name: part.masks for name, part in parts.items()} == {"small": 1, "large": 4}
+    assert parts["small"].miou_top1 == pytest.approx(result.masks[2].iou_top1)
+    limit = single_point.SIZES["medium"]
+    one = result.masks[2]
+    assert [replace(one, share=share).size for share in (limit * 0.999, limit, 0.0301)] == ["small", "medium", "large"]
