@@ -68,6 +68,9 @@ from workflows.round_training import held_out_images, keep_events, require_train
 THRESHOLD_IMAGES = 10
 """Held-out images on which a round's thresholds are chosen: grids of points, no annotation."""
 
+ONE_CLICK = {"images", "masks", "miou_top1", "miou_best"}
+"""What a single click measures."""
+
 
 class TooFewHeldOutError(ConfigError):
     """The gate couldn't tell anything: a round is not begun."""
@@ -196,13 +199,15 @@ class _Round:
         measured = self._measure(candidate, self._name)
         verdict = judge(measured.masks, self._rivals(), np.random.default_rng(self._snapshot.round))
         thresholds = self._thresholds(candidate)
+        by_size = {size: part.model_dump(include=ONE_CLICK) for size, part in measured.by_size().items()}
         card = card.model_copy(
             update={
                 "pred_iou_thresh": thresholds.pred_iou_thresh,
                 "stability_score_thresh": thresholds.stability_score_thresh,
-                "metrics": measured.summary().model_dump(include={"images", "masks", "miou_top1", "miou_best"}),
+                "metrics": measured.summary().model_dump(include=ONE_CLICK),
                 "verdict": verdict.why,
-                "extra": card.extra | {"gate": verdict.model_dump(), "thresholds": thresholds.origin},
+                "extra": card.extra
+                | {"by_size": by_size, "gate": verdict.model_dump(), "thresholds": thresholds.origin},
             }
         )
         self._owner.check()

@@ -71,6 +71,8 @@ def round_table(summary: RoundSummary) -> Table:
         table.add_row("loss", f"{losses[0]:.4f} -> {losses[-1]:.4f}")
     top1, best = card.metrics["miou_top1"], card.metrics["miou_best"]
     table.add_row("held-out mIoU, top-1 and best of 3", f"{top1:.3f}, {best:.3f}")
+    for size, part in card.extra.get("by_size", {}).items():
+        table.add_row(_of_the_image(size), f"{part['masks']} masks: {part['miou_top1']:.3f}, {part['miou_best']:.3f}")
     table.add_row("gate", summary.verdict.why, style="green" if summary.verdict.promoted else "yellow")
     table.add_row("engine.yaml's model is now", summary.in_use)
     table.add_row("time", f"{summary.seconds:.1f} s")
@@ -215,9 +217,15 @@ def kept_table(kept: Mapping[str, Sequence[Kept]]) -> Table:
     return table
 
 
-def single_point_table(model: str, result: SinglePointResult) -> Table:
+def _of_the_image(size: str) -> str:
+    """A size of masks, in words."""
     from dataengine.evaluation import SIZES
 
+    most = dict(zip(SIZES, [*SIZES.values(), 1.0][1:], strict=True))
+    return f"  {size}, {SIZES[size]:.1%} to {most[size]:.1%} of the image"
+
+
+def single_point_table(model: str, result: SinglePointResult) -> Table:
     record = result.summary()
     table = Table(title=f"single point: {model}", title_justify="left", show_header=False)
     table.add_row("images", str(record.images))
@@ -227,12 +235,9 @@ def single_point_table(model: str, result: SinglePointResult) -> Table:
     for percent, clicks, index in ((85, record.clicks_85, 0), (90, record.clicks_90, 1)):
         share = sum(mask.reached[index] for mask in result.masks) / record.masks
         table.add_row(f"clicks to {percent} % IoU", f"{clicks:.2f} ({share:.0%} get there within 20)")
-    most = dict(zip(SIZES, [*SIZES.values(), 1.0][1:], strict=True))
     for size, part in result.by_size().items():
-        table.add_row(
-            f"{size}, {SIZES[size]:.1%} to {most[size]:.1%} of the image",
-            f"{part.masks} masks: mIoU {part.miou_top1:.3f}, best of three {part.miou_best:.3f}",
-        )
+        figures = f"{part.masks} masks: mIoU {part.miou_top1:.3f}, best of three {part.miou_best:.3f}"
+        table.add_row(_of_the_image(size), figures)
     for reason, count in result.skipped.most_common(SHOWN_REASONS):
         table.add_row(f"  left out: {reason}", str(count))
     return table

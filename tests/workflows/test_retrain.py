@@ -108,6 +108,9 @@ def test_a_better_model_is_promoted_and_the_card_says_all(promoted: tuple[Path, 
     gate = card["extra"]["gate"]["comparisons"][0]
     assert gate["low"] > 0 and gate["candidate"] == card["metrics"]["miou_top1"] > gate["other"]
     assert card["metrics"]["masks"] == gate["masks"] >= gate["images"] >= 6
+    sizes = card["extra"]["by_size"]
+    assert sum(part["masks"] for part in sizes.values()) == card["metrics"]["masks"]
+    assert all(part["miou_top1"] <= part["miou_best"] for part in sizes.values())
     assert card["extra"]["thresholds"].startswith("as many masks pass as at those of nano (")
     assert card["pred_iou_thresh"] != nano_card.pred_iou_thresh
     curves = card["extra"]["curves"]
