@@ -7,8 +7,9 @@
 Two tables in Markdown. Components: the largest difference over the largest value, for random weights, over seven
 kinds of prompts and one and three masks; `/2` is a ViT at depth two. Records: preset `official` on photos of
 scikit-image and scikit-learn, with thresholds that a share of the candidates passes; `tests/parity/weights.py`
-says what the weights are. The comparisons are those of the tests (`tests/parity`); what fails there is named
-here, and makes the exit code 1.
+says what the weights are. `rounding`, where masks or stabilities are not alike: how far public logits must move to
+make ours, as a share of the mask's largest. The comparisons are those of the tests (`tests/parity`); what fails
+there is named here, and makes the exit code 1.
 
 ViT-B takes about ten seconds a crop and side on two cores, and two crop layers are 21 crops. With `--json` every
 row is written as soon as it is there, and rows that the file already has are not measured again: run it in
@@ -145,6 +146,7 @@ def record_table(rows: list[Figures]) -> list[Figures]:
             "lowest IoU of the rest": None if row["identical"] == row["public"] else f"{row['lowest_iou']:.5f}",
             "predicted IoU differs by": row["iou_difference"],
             "stability differs by": row["stability_difference"],
+            "rounding": row.get("rounding"),
             "order": "same" if not row["moved"] else "same but for ties" if row["tie"] < ROUNDING else "another",
         }
         for row in ordered
