@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from dataengine.masks import encode
 from schemas import MaskRecord
-from tests.parity.records import GRIDS, PHOTOS, compare, measure, photo
+from tests.parity.records import ENOUGH, GRIDS, PHOTOS, ROUNDING, compare, measure, photo
 from tests.parity.weights import Pair, pair
 
 CASES = [(0, 0.1), (2, 0.4), (0, 0.4), (1, 0.4), (2, 0.1), (1, 0.1)]
@@ -46,6 +47,35 @@ def test_equal_masks_of_one_prompt_are_paired_one_to_one() -> None:
     ]
     parity = compare(records, records)
     assert (parity.unmatched, parity.moved, parity.identical, parity.iou_difference) == (0, 0, 2, 0)
+
+
+def test_what_is_not_alike_is_a_problem_unless_rounding_explains_it() -> None:
+    masks = np.zeros((ENOUGH, 60, 60), bool)
+    for index, mask in enumerate(masks):
+        mask[5:25, 5 : 6 + index] = True
+    public = [
+        MaskRecord(
+            id=index, segmentation=rle, bbox=[5, 5, index, 19], area=20 * (index + 1), predicted_iou=1 - index / 100,
+            stability_score=0.9, crop_box=[0, 0, 60, 60], point_coords=[[5.0, 5.0 + index]],
+        )
+        for index, rle in enumerate(encode(masks))
+    ]  # fmt: skip
+    assert not compare(public, public).problems()
+
+    masks[9, 5, 5] = False  # one of 200 pixels
+    another_mask = compare(
+        [*public[:9], replaced(public[9], segmentation=encode(masks[9:10])[0]), *public[10:]], public
+    )
+    assert another_mask.unlike == ((9, 9),) and another_mask.problems() == ["masks with an IoU of 0.99500"]
+    less_stable = compare([*public[:9], replaced(public[9], stability_score=0.895), *public[10:]], public)
+    assert less_stable.unlike == ((9, 9),) and less_stable.problems() == ["stability differs by 5.0e-03"]
+    for parity in (another_mask, less_stable):
+        assert replace(parity, rounding=ROUNDING).problems() == parity.problems()
+        assert not replace(parity, rounding=0.9 * ROUNDING).problems()
+
+
+def replaced(record: MaskRecord, **values: Any) -> MaskRecord:
+    return record.model_copy(update=values)
 
 
 @pytest.mark.parametrize(("name", "layers", "share"), _cases())
