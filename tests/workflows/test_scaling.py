@@ -14,7 +14,7 @@ from tests.workflows.rounds import write_objects, write_recipe
 
 @pytest.mark.slow
 def test_one_curve_over_nested_fractions(tmp_path: Path) -> None:
-    data, recipe = write_objects(tmp_path / "objects"), write_recipe(tmp_path / "tiny.yaml", steps=8)
+    data, recipe = write_objects(tmp_path / "objects"), write_recipe(tmp_path / "tiny.yaml")
     target = tmp_path / "out" / "scaling.json"
     arguments = ("--data", data, "--recipe", recipe, "--fractions", "1,.1", "--json", target)
     text = run_cli("evaluate", "scaling", *arguments, extra_env={"OMP_NUM_THREADS": "1"})
