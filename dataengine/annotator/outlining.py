@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from dataengine.prompts import ErrorCentre, error_centre
+from dataengine.prompts import ErrorCentre, error_centre, squared_distances
 
 Decode = Callable[[list[list[float]], np.ndarray | None], tuple[list[np.ndarray], np.ndarray, np.ndarray]]
 """(points [x, y, label], previous logits or None) -> 4 bool masks of the frame, predicted IoU (4,), logits (4, s, s)"""
@@ -120,25 +120,16 @@ def stroke(wrong: np.ndarray) -> tuple[np.ndarray, float]:
     largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
     x, y, w, h = (int(v) for v in stats[largest, :4])
     region = labels[y : y + h, x : x + w] == largest
-    depth = distances(np.pad(region, 1))[1:-1, 1:-1]
+    # Roots of whole numbers: where half of a depth is itself a distance, the brush always reaches the same.
+    depth = np.sqrt(squared_distances(np.pad(region, 1))[1:-1, 1:-1])
     radius = max(1.0, BRUSH * float(depth.max()))
     # Where the brush's middle may be; it stays down, so only what is connected to the deepest place.
     _, rooms = cv2.connectedComponents((depth >= radius).astype(np.uint8), connectivity=8)
     room = rooms == rooms.flat[int(np.argmax(depth))]
-    away = distances(~room)
+    away = np.sqrt(squared_distances(~room))
     painted = region & (away < radius)
     covered[y : y + h, x : x + w] = painted
     return covered, float(painted.sum() / (2 * radius))
-
-
-def distances(inside: np.ndarray) -> np.ndarray:
-    """Of each pixel of bool (h, w) to the nearest one outside, float64 (h, w).
-
-    Squared distances are whole numbers; OpenCV's roots of them differ in the last bits from call to call, and with
-    them what a brush of half the depth reaches.
-    """
-    roots = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.asarray(np.sqrt(np.rint(np.square(roots, dtype=np.float64))))
 
 
 def _brush(truth: np.ndarray, mask: np.ndarray, result: Outline, habits: Habits) -> np.ndarray:

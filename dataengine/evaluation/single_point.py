@@ -76,7 +76,7 @@ class SinglePointResult:
         )
 
     def by_size(self) -> dict[str, SinglePointRecord]:
-        """The summary of each of `SIZES` that has a mask. Small things are most masks of an image, and the hardest."""
+        """The summary of each of `SIZES` that has a mask."""
         parts = {name: [mask for mask in self.masks if mask.size == name] for name in SIZES}
         return {name: SinglePointResult(masks).summary() for name, masks in parts.items() if masks}
 

@@ -6,7 +6,7 @@ a `torch.Generator` on the CPU; nothing touches a global random state.
 """
 
 from dataengine.prompts.boxes import boxes_of_masks, noisy_boxes
-from dataengine.prompts.centres import ErrorCentre, centre_point, centre_points, error_centre
+from dataengine.prompts.centres import ErrorCentre, centre_point, centre_points, error_centre, squared_distances
 from dataengine.prompts.errors import error_clicks
 from dataengine.prompts.first_prompt import FirstPrompts, TextOfMasks, draw_first_prompts
 from dataengine.prompts.frame import Frame
@@ -27,5 +27,6 @@ __all__ = [
     "error_clicks",
     "noisy_boxes",
     "rough_mask_logits",
+    "squared_distances",
     "uniform_points",
 ]

@@ -64,17 +64,24 @@ def _innermost(region: np.ndarray, clicked: Sequence[tuple[int, int]] = ()) -> t
     columns = np.flatnonzero(region[top:bottom].any(axis=0))
     left, right = int(columns[0]), int(columns[-1]) + 1
     # One row or column of outside around it; where the box ends at the border, that is beyond the border.
-    framed = np.pad(region[top:bottom, left:right].astype(np.uint8), 1)
-    with _exact_roots():
-        roots = cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
-    # Squared distances are whole numbers: what is as deep is equal again, and the tie rule decides.
-    depths = np.rint(np.square(roots, dtype=np.float64))
+    framed = np.pad(region[top:bottom, left:right], 1)
+    depths = squared_distances(framed)[1:-1, 1:-1]
     for x, y in clicked:
         if left <= x < right and top <= y < bottom:
             depths[y - top, x - left] = 0
     at = int(np.argmax(depths))
     y, x = divmod(at, right - left)
     return float(depths[y, x]), left + x, top + y
+
+
+def squared_distances(inside: np.ndarray) -> np.ndarray:
+    """Of each pixel of bool (h, w) to the nearest one outside: whole numbers, float64 (h, w).
+
+    Squares, since they are exact: what is as deep is equal, whatever the last bits of OpenCV's roots.
+    """
+    with _exact_roots():
+        roots = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.asarray(np.rint(np.square(roots, dtype=np.float64)))
 
 
 @contextmanager

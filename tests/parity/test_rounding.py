@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ import torch
 from dataengine.masks import decode, encode
 from schemas import MaskRecord
 from tests.parity.public import segment_anything
-from tests.parity.records import ROUNDING, photo, record_of
+from tests.parity.records import ROUNDING, compare, judge, photo, record_of
 from tests.parity.rounding import FAR, needed_rounding, rounding_of_stability
 from tests.parity.weights import pair
 
@@ -33,6 +35,7 @@ def test_the_logit_of_a_pixel_says_whether_rounding_moved_it() -> None:
         found, _, _ = predictor.predict(point, np.ones(1), return_logits=True)
     mask = decode(in_a_crop.segmentation)
     logits = min(found, key=lambda one: np.count_nonzero((one > 0) != mask[y : y + height, x : x + width]))
+    changed_ones = []
     for place, share in ((np.abs(logits).argmin(), 0.0), (np.abs(logits).argmax(), 1.0)):
         row, column = np.unravel_index(place, logits.shape)
         changed = mask.copy()
@@ -41,6 +44,10 @@ def test_the_logit_of_a_pixel_says_whether_rounding_moved_it() -> None:
         assert isinstance(ours, MaskRecord)
         measured = needed_rounding(public, pixels, ours, in_a_crop)
         assert abs(measured - share) < 10 * ROUNDING, (measured, share)
+        changed_ones.append(ours)
+    same = [in_a_crop, in_a_crop]
+    parity = replace(compare(same, same), unlike=((0, 0), (1, 1)))
+    assert judge(parity, public, pixels, changed_ones, same).rounding == measured, "of all the largest"
 
     # One more pixel above the higher threshold: the one that comes nearest to it.
     inner, union = np.count_nonzero(logits > 1), np.count_nonzero(logits > -1)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dataengine.annotator.ground_truth import GroundTruth, prominence
-from dataengine.annotator.outlining import Decode, Habits, distances, iou, outline, stroke
+from dataengine.annotator.outlining import Decode, Habits, iou, outline, stroke
 from dataengine.annotator.simulated import still_to_outline
 from dataengine.errors import ConfigError
 from tests.dataengine.labelled_sets import compressed, drawn_object, photo, write_coco
@@ -104,11 +104,3 @@ def test_masks_that_are_there_count_towards_the_most_of_an_image() -> None:
     for there, most, expected in (([], 2, (2, 2)), (objects[:1], 2, (1, 2)), (objects[:3], 2, (0, 1)), ([], 9, (4, 0))):
         todo, others = still_to_outline(objects, list(there), most)
         assert (len(todo), len(others)) == expected
-
-
-def test_distances_are_exact_so_that_the_same_brush_reaches_the_same_pixels() -> None:
-    inside = np.random.default_rng(3).random((60, 80)) > 0.02
-    rows, columns = np.nonzero(~inside)
-    y, x = np.mgrid[:60, :80]
-    squares = ((y[..., None] - rows) ** 2 + (x[..., None] - columns) ** 2).min(axis=-1)
-    assert np.array_equal(distances(inside), np.sqrt(squares))

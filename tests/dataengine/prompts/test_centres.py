@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
-from dataengine.prompts import centre_point
+from dataengine.prompts import centre_point, squared_distances
 from tests.dataengine.labelled_sets import drawn_object
 
 SIDE = 128
@@ -35,3 +35,11 @@ def test_equally_deep_pixels_are_a_tie_wherever_the_mask_lies_in_memory() -> Non
             squared = np.rint(distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1] ** 2)
             y, x = divmod(int(squared.argmax()), SIDE)
             assert centre_point(mask) == (x, y)
+
+
+def test_squared_distances_are_exact() -> None:
+    inside = np.random.default_rng(3).random((60, 80)) > 0.02
+    rows, columns = np.nonzero(~inside)
+    y, x = np.mgrid[:60, :80]
+    squares = ((y[..., None] - rows) ** 2 + (x[..., None] - columns) ** 2).min(axis=-1)
+    assert np.array_equal(squared_distances(inside), squares)
