@@ -83,6 +83,17 @@ def test_a_stroke_stays_inside_and_leaves_less() -> None:
     assert not nothing.any() and length == 0
 
 
+def test_a_brush_of_half_the_depth_reaches_all_but_the_corners() -> None:
+    wrong = np.zeros(SIZE, bool)
+    wrong[20:41, 30:71] = True  # 11 px deep, so a disc of 5.5
+    covered, length = stroke(wrong)
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+    # Its middle goes no nearer to the edge than it reaches.
+    away = np.hypot(np.maximum(0, abs(y - 30) - 5), np.maximum(0, abs(x - 50) - 15))
+    assert np.array_equal(covered, wrong & (away < 5.5))
+    assert length == pytest.approx(covered.sum() / 11)
+
+
 def test_ground_truth_is_in_the_frame_in_order_and_once(tmp_path: Path) -> None:
     small, twin = drawn_object(SIZE, "ellipse", (2, 2, 30, 30)), drawn_object(SIZE, "ellipse", (31, 20, 110, 90))
     speck = drawn_object(SIZE, "rectangle", (150, 110, 152, 112))
