@@ -21,12 +21,12 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from benchmarks.held_out import held_out
 from benchmarks.measure import Figures, machine, machine_line, parser, print_table
 from dataengine.annotator.ground_truth import GroundTruth
 from dataengine.automask import MaskGenerator, resolve_settings
 from dataengine.detection.objects import ObjectDetector, Picture, open_detector
-from dataengine.labelled import LabelledImage, fixed_subset, open_labelled
-from dataengine.labelled.held_out import Ledger, split
+from dataengine.labelled import LabelledImage
 from dataengine.masks import encode, rle_iou
 from dataengine.media.encoder import embed
 from dataengine.model.checkpoints import load_model
@@ -39,13 +39,6 @@ from workflows.box_head import train_boxes
 
 CONSOLE = Console(stderr=True)
 Suggest = Callable[[LabelledImage], list[RLE]]
-
-
-def held_out(folder: Path, images: int) -> list[LabelledImage]:
-    source = open_labelled(str(folder))
-    contents = {name: source.content_hash(name) for name in source.names}
-    names = fixed_subset(list(split(contents, None, Ledger()).held_out), images)
-    return [source.read(name) for name in names]
 
 
 def by_detector(sam: Sam, card: CheckpointCard, detector: ObjectDetector, config: PrefillConfig) -> Suggest:
