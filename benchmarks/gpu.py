@@ -17,9 +17,8 @@ the whole image, or whose largest part is tiny) it lacks, so its mask count may 
   `find` and the device's dense bf16 peak, whatever the precision.
 - peak GB: allocated on the device at most, weights of all sides included (they are there together).
 
-Drift, with `nano`'s trained weights and thresholds on mosaics: the share of images whose mask count changes in
-bf16, and the mean IoU of masks with their partners (the best one, above .5). Without CUDA this ends with exit
-code 2; `--device cpu --tiny` runs all of it on a small scale.
+Drift is `benchmarks.drift`'s, on the same device. Without CUDA this ends with exit code 2; `--device cpu --tiny` runs
+all of it on a small scale.
 """
 
 from __future__ import annotations
@@ -38,6 +37,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.drift import drift
 from benchmarks.measure import Figures, alternate, machine, parser, print_table, report
 from benchmarks.photos import mosaic
 from benchmarks.public import public_sam, segment_anything
@@ -45,12 +45,10 @@ from dataengine.automask import MaskGenerator, resolve_settings
 from dataengine.automask.found import records_of
 from dataengine.automask.measured import Measured
 from dataengine.automask.upsample import Upsampler
-from dataengine.masks import rle_iou
 from dataengine.model import Sam, build_sam, load_model
 from dataengine.model.mask_decoder import ImageSide
 from schemas import AutomaskSettings
 from schemas.config import GenerateConfig
-from schemas.records import MaskRecord
 
 BF16_TFLOPS = {
     "B200": 2250, "H200": 989, "GH200": 989, "H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "A100": 312,
@@ -61,7 +59,6 @@ BF16_TFLOPS = {
 IOU_SHARE, STABLE_SHARE = 0.1, 0.5
 WELL_ABOVE_ZERO = 2.0
 """For predicted IoUs of ViTs: a threshold of 0 or less means "no filter"."""
-PARTNERS = 0.5
 PARTS = ("encode", "decode", "measure", "host", "records")
 
 
@@ -301,37 +298,6 @@ def speed(
 
 def _whole(generate: Callable[..., Any], generator: Any, pixels: np.ndarray) -> Callable[[], Any]:
     return lambda: generate(generator, pixels)
-
-
-def drift(device: str, images: int, size: tuple[int, int], tiny: bool) -> Figures:
-    """bf16 against exact, with trained weights and the thresholds of their card."""
-    sam, card = load_model("nano", device=device)
-    keys: Figures = {"compile": False} | ({"points_per_side": 8, "crop_layers": 0} if tiny else {})
-    exact = resolve_settings(GenerateConfig.model_validate(keys), card, device)
-    sides = [MaskGenerator(sam, exact.model_copy(update={"precision": how}), device) for how in ("exact", "bf16")]
-    changed, overlaps, masks = 0, list[float](), 0
-    for seed in range(images):
-        pixels = mosaic(*size, seed)
-        before, after = (side.generate(pixels) for side in sides)
-        changed += len(before) != len(after)
-        masks += len(before)
-        overlaps += partners(before, after)
-    return {
-        "model": "nano",
-        "images": images,
-        "masks, exact": masks,
-        "images whose count changes": changed / images,
-        "masks with a partner": len(overlaps) / masks if masks else None,
-        "mean IoU with it": float(np.mean(overlaps)) if overlaps else None,
-    }
-
-
-def partners(before: list[MaskRecord], after: list[MaskRecord]) -> list[float]:
-    """IoU of each mask that has a partner with its best one."""
-    if not before or not after:
-        return []
-    best = rle_iou([r.segmentation for r in before], [r.segmentation for r in after]).max(axis=1)
-    return [float(iou) for iou in best if iou > PARTNERS]
 
 
 def main() -> None:

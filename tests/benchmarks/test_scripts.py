@@ -97,6 +97,13 @@ def test_gpu_on_a_small_scale(tmp_path: Path) -> None:
     assert drift["images"] == 1 and 0 <= drift["images whose count changes"] <= 1
 
 
+def test_drift(tmp_path: Path) -> None:
+    figures, _ = run("drift", tmp_path, "--images", "1", "--size", "150x225")
+    [drift] = figures["rows"]
+    assert drift["images"] == 1 and drift["masks, exact"] > 0
+    assert 0.5 < drift["masks with a partner"] <= 1 and 0.5 < drift["mean IoU with it"] < 1
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_gpu_without_one_ends_with_one_line() -> None:
     done = subprocess.run(
