@@ -101,6 +101,7 @@ CATALOG_SCHEMA = pa.schema(
         ("format", pa.string()),
         ("width", pa.int32()),
         ("height", pa.int32()),
+        ("perceptual_hash", pa.string()),
         ("faces", pa.list_(BOX_TYPE)),
         ("plates", pa.list_(BOX_TYPE)),
         ("detectors", pa.list_(pa.string())),

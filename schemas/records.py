@@ -58,6 +58,8 @@ class ImageRecord(ImageRef):
     width: int | None = None
     """Of the original frame, after EXIF rotation."""
     height: int | None = None
+    perceptual_hash: str | None = None
+    """`dataengine.catalog.likeness`: near for copies that aren't the same bytes."""
     faces: list[Box] = Field(default_factory=list)
     plates: list[Box] = Field(default_factory=list)
     detectors: list[str] = Field(default_factory=list)

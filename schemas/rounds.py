@@ -26,7 +26,8 @@ class FrozenSet(Record):
     training: dict[str, str]
     held_out: dict[str, str]
     barred: int = 0
-    """Images that are on neither side: a copy of a held-out image in a sequence that is trained on, or gone."""
+    """Images that are on neither side: copies and near-copies of held-out images that would be trained on, near-copies
+    of what earlier rounds trained on that would be measured, and images that are gone."""
 
 
 class FrozenShards(Record):
@@ -49,6 +50,8 @@ class SnapshotRecord(Record):
     """The model in use when the round began: where it starts, unless its recipe builds a new one."""
     sets: list[FrozenSet]
     shards: FrozenShards
+    perceptual_hashes: dict[str, str] = Field(default_factory=dict)
+    """Of the sets' images, by the sha256 of their files."""
     code: str
     libraries: dict[str, str]
     workers: int = Field(1, ge=1)

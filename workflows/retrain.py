@@ -238,7 +238,7 @@ class _Round:
                 "extra": {
                     "recipe": recipe.model_dump(),
                     "curves": self._curves.summary(),
-                    "held_out": "a tenth of each set by hash; exact copies barred from training, near-copies not",
+                    "held_out": "a tenth of each set by hash; copies and near-copies of it are barred from training",
                 },
             }
         )

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import pyarrow as pa
 
 from dataengine.catalog.decode import decode
+from dataengine.catalog.likeness import perceptual_hash
 from dataengine.detection.fusion import fuse
 from dataengine.detection.protocol import Detector
 from dataengine.errors import RejectedImageError
@@ -48,6 +49,7 @@ class Examiner:
             format=image.format,
             width=width,
             height=height,
+            perceptual_hash=perceptual_hash(image.pixels),
             faces=fuse(boxes["face"]),
             plates=fuse(boxes["plate"]),
             detectors=self.detector_ids,

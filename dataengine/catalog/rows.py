@@ -32,6 +32,10 @@ def read_rows(url: str, image_ids: Sequence[int]) -> Iterator[ImageRecord]:
 
 
 def read_columns(url: str, columns: Sequence[str]) -> pa.Table:
-    """Only these columns of the part at `url`."""
+    """Only these columns of the part at `url`; one that a part from before the column lacks is null."""
     with fsspec.open(url, "rb") as stream:
-        return pq.read_table(stream, columns=list(columns))
+        file = pq.ParquetFile(stream)
+        table = file.read(columns=[name for name in columns if name in file.schema_arrow.names])
+    for name in (name for name in columns if name not in table.column_names):
+        table = table.append_column(name, pa.nulls(len(table)))
+    return table

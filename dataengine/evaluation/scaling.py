@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from dataengine.catalog.likeness import Likenesses
 from dataengine.errors import ConfigError
 from dataengine.labelled import LabelledSource, fixed_subset
-from dataengine.labelled.held_out import Ledger, split
+from dataengine.labelled.held_out import Ledger, look_of, split
 
 FRACTIONS = (0.1, 0.3, 1.0)
 
@@ -35,12 +36,14 @@ def sides(
     source: LabelledSource, sequence: str | None, report: Callable[[int], None] = lambda done: None
 ) -> tuple[list[str], list[str]]:
     """(training, held out) names, as a retraining round would divide the set."""
-    contents = {}
+    contents, looks = dict[str, str](), dict[str, str]()
     for done, name in enumerate(source.names, start=1):
         contents[name] = source.content_hash(name)
+        looks[name] = look_of(source, name)
         report(done)
     divided = split(contents, sequence, Ledger())
     if not divided.training or not divided.held_out:
         raise ConfigError(f"{len(contents)} images are too few: a tenth, chosen by hash, has to be held out")
-    never = set(divided.held_out.values())
-    return [name for name, content in divided.training.items() if content not in never], list(divided.held_out)
+    held_out = Likenesses(looks[name] for name in divided.held_out)
+    near = held_out.near([looks[name] for name in divided.training])
+    return [name for name, copy in zip(divided.training, near, strict=True) if not copy], list(divided.held_out)

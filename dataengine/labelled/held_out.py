@@ -5,8 +5,8 @@ since frames of one video are near-copies. The same photo therefore lies on the 
 the home's own shards, whatever it is called and whenever it arrives; a set that grows never moves an image.
 On top of that, what earlier rounds held out or trained on keeps its side even when a set's `sequence` changes.
 
-Barred from training are exact copies (sha256). The catalog has no perceptual hash, so a resized or recompressed
-copy of a held-out image isn't recognised.
+Barred from training are also near-copies of held-out images: resized, recompressed, mirrored, a little cropped
+(`dataengine.catalog.likeness`).
 """
 
 from __future__ import annotations
@@ -16,16 +16,21 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from dataengine.catalog.likeness import perceptual_hash
+from dataengine.errors import RejectedImageError
+from dataengine.labelled.source import LabelledSource
+
 SHARE = 0.1
 """Of every set. A constant, not a setting: another share would move images from one side to the other."""
 
 
 @dataclass
 class Ledger:
-    """sha256s of images that were on one side in an earlier round."""
+    """sha256s of images that were on one side in an earlier round, and the perceptual hashes of both, by sha256."""
 
     held_out: set[str] = field(default_factory=set)
     trained: set[str] = field(default_factory=set)
+    looks: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -45,8 +50,8 @@ def is_held_out(identity: str) -> bool:
 def split(images: Mapping[str, str], sequence: str | None, ledger: Ledger) -> Split:
     """Divides a set. `images`: name -> sha256 of the file; `sequence`: see `schemas.config.TrainingSet`.
 
-    A copy of a held-out image in another sequence, which is trained on, is still in `training`: the
-    caller bars it when the held-out sides of all sets are known.
+    Copies and near-copies of held-out images that hash to the other side are still in `training`: the
+    caller bars them when the held-out sides of all sets are known.
     """
     sides: dict[bool, dict[str, str]] = {True: {}, False: {}}
     for name, content in images.items():
@@ -63,3 +68,11 @@ def _identity(name: str, content: str, sequence: str | None) -> str:
     if found is None:
         return content
     return f"sequence/{found[1] if found.re.groups else found[0]}"
+
+
+def look_of(source: LabelledSource, name: str) -> str:
+    """An image's perceptual hash; empty when the image can't be used, and so is neither learnt from nor measured."""
+    try:
+        return perceptual_hash(source.read(name).pixels)
+    except RejectedImageError:
+        return ""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import TypedDict
 
 import torch
 
+from dataengine.catalog.likeness import Likenesses
 from dataengine.catalog.rows import read_columns
 from dataengine.errors import ConfigError, EngineError, RejectedImageError
 from dataengine.home import Home, layout
@@ -20,7 +21,7 @@ from dataengine.home.rounds import finished_rounds, round_name
 from dataengine.home.storage import Storage
 from dataengine.home.units import committed, records
 from dataengine.labelled import LabelledSource, open_labelled
-from dataengine.labelled.held_out import Ledger, is_held_out, split
+from dataengine.labelled.held_out import Ledger, is_held_out, look_of, split
 from dataengine.labelled.shard_folder import is_shard
 from dataengine.shards.names import shard_of
 from dataengine.snapshots import latest_snapshot
@@ -48,11 +49,13 @@ def freeze(
     parent: FrozenModel,
     report: Callable[[int], None] = lambda done: None,
 ) -> SnapshotRecord:
-    """Looks at all data of the config, once, and divides it. Reads every labelled image's file for its hash.
+    """Looks at all data of the config, once, and divides it. Reads every labelled image's file for its hash, and
+    decodes those that no earlier round has seen, to know copies of them.
 
     `report` is told how many files were hashed. Raises ConfigError for a set that isn't one.
     """
     ledger = earlier_sides(home.storage)
+    looks: dict[str, str] = {}
     sets: list[FrozenSet] = []
     done = 0
     for entry in (*home.config.retrain.data, *accepted_set(home)):
@@ -61,7 +64,8 @@ def freeze(
         for name in source.names:
             # An image that is gone is on neither side, and counted as such.
             with contextlib.suppress(RejectedImageError):
-                contents[name] = source.content_hash(name)
+                content = contents[name] = source.content_hash(name)
+                looks[content] = ledger.looks.get(content) or look_of(source, name)
             report(done := done + 1)
         sides = split(contents, entry.sequence, ledger)
         sets.append(
@@ -76,13 +80,14 @@ def freeze(
         )
     if accepted_set(home):
         sets[-1] = _once(sets[-1], sets[:-1])
-    never = ledger.held_out.union(*(frozen.held_out.values() for frozen in sets))
+    either = _Sides(sets, ledger, looks)
     return SnapshotRecord(
         round=number,
         recipe=recipe,
         parent=parent,
-        sets=[_without(frozen, never) for frozen in sets],
-        shards=_freeze_shards(home, never),
+        sets=[either.without_copies(frozen) for frozen in sets],
+        shards=_freeze_shards(home, either),
+        perceptual_hashes=looks,
         threads=torch.get_num_threads(),
         workers=home.config.ray.trainers,
         **versions(),
@@ -118,6 +123,7 @@ def earlier_sides(storage: Storage) -> Ledger:
             for frozen in snapshot.sets:
                 ledger.held_out.update(frozen.held_out.values())
                 ledger.trained.update(frozen.training.values())
+            ledger.looks.update(snapshot.perceptual_hashes)
     return ledger
 
 
@@ -178,10 +184,35 @@ def url_of(storage: Storage, path: str) -> str:
     return storage.url_of(path)
 
 
-def _without(frozen: FrozenSet, never: set[str]) -> FrozenSet:
-    kept = {name: content for name, content in frozen.training.items() if content not in never}
-    barred = frozen.barred + len(frozen.training) - len(kept)
-    return frozen.model_copy(update={"training": kept, "barred": barred})
+class _Sides:
+    """Whatever was ever held out, and whatever was ever trained on, by bytes and by looks."""
+
+    def __init__(self, sets: Sequence[FrozenSet], ledger: Ledger, looks: Mapping[str, str]) -> None:
+        self._before = ledger.held_out
+        self._looks = {**ledger.looks, **looks}
+        self.held_out = ledger.held_out.union(*(frozen.held_out.values() for frozen in sets))
+        self.like_held_out = Likenesses(self._look(self.held_out))
+        self._like_trained = Likenesses(self._look(ledger.trained))
+
+    def without_copies(self, frozen: FrozenSet) -> FrozenSet:
+        """Nothing to train on that looks like a held-out image; nothing new to measure that was trained on before."""
+        near = self.like_held_out.near(self._look(frozen.training.values()))
+        training = {
+            name: content
+            for (name, content), copy in zip(frozen.training.items(), near, strict=True)
+            if not copy and content not in self.held_out
+        }
+        near = self._like_trained.near(self._look(frozen.held_out.values()))
+        held_out = {
+            name: content
+            for (name, content), copy in zip(frozen.held_out.items(), near, strict=True)
+            if not copy or content in self._before
+        }
+        gone = len(frozen.training) - len(training) + len(frozen.held_out) - len(held_out)
+        return frozen.model_copy(update={"training": training, "held_out": held_out, "barred": frozen.barred + gone})
+
+    def _look(self, contents: Iterable[str]) -> list[str]:
+        return [self._looks.get(content, "") for content in contents]
 
 
 def _once(accepted: FrozenSet, others: list[FrozenSet]) -> FrozenSet:
@@ -192,14 +223,14 @@ def _once(accepted: FrozenSet, others: list[FrozenSet]) -> FrozenSet:
     return accepted.model_copy(update={"held_out": kept, "barred": barred})
 
 
-def _freeze_shards(home: Home, never: set[str]) -> FrozenShards:
-    """The finished shards, and which of their images lie on the held-out side (by the original's sha256)."""
+def _freeze_shards(home: Home, sides: _Sides) -> FrozenShards:
+    """The finished shards, and which of their images lie on the held-out side (by the original's bytes or looks)."""
     weight = home.config.retrain.automatic_weight
     shards: list[StoredObject] = []
     barred: list[int] = []
     images = 0
     plan = Plan(home.storage, GENERATE)
-    held_out = _held_out_ids(home.storage, never) if weight and plan.units else set()
+    held_out = _held_out_ids(home.storage, sides) if weight and plan.units else set()
     for record in records(home.storage, GENERATE) if weight else ():
         shards += [stored for stored in record.objects if is_shard(stored.path.rpartition("/")[2])]
         ids = plan.read(shard_of(f"{record.unit}.tar") or 0)["image_id"].to_pylist()
@@ -209,14 +240,16 @@ def _freeze_shards(home: Home, never: set[str]) -> FrozenShards:
     return FrozenShards(weight=weight, images=images, shards=shards, barred=barred)
 
 
-def _held_out_ids(storage: Storage, never: set[str]) -> set[int]:
+def _held_out_ids(storage: Storage, sides: _Sides) -> set[int]:
     found: set[int] = set()
+    columns = ["image_id", "sha256", "status", "perceptual_hash"]
     for part in range(len(committed(storage, INGEST))):
-        table = read_columns(storage.url_of(layout.catalog_part(part)), ["image_id", "sha256", "status"])
+        table = read_columns(storage.url_of(layout.catalog_part(part)), columns)
+        near = sides.like_held_out.near(table["perceptual_hash"].to_pylist())
         found.update(
             row["image_id"]
-            for row in table.to_pylist()
-            if row["status"] == "ok" and (row["sha256"] in never or is_held_out(row["sha256"]))
+            for row, copy in zip(table.to_pylist(), near, strict=True)
+            if row["status"] == "ok" and (copy or row["sha256"] in sides.held_out or is_held_out(row["sha256"]))
         )
     return found
 

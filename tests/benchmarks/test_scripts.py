@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -102,6 +103,19 @@ def test_drift(tmp_path: Path) -> None:
     [drift] = figures["rows"]
     assert drift["images"] == 1 and drift["masks, exact"] > 0
     assert 0.5 < drift["masks with a partner"] <= 1 and 0.5 < drift["mean IoU with it"] < 1
+
+
+def test_likeness(tmp_path: Path) -> None:
+    """Two photos, one of them twice: the second time mirrored, and under a name that says nothing."""
+    coffee, cat = photo(120, 160), photo(120, 160, "chelsea.png")
+    whole = [compressed(np.ones((120, 160), bool))]
+    images = {"a.png": (coffee, whole), "b.png": (cat, whole), "c.png": (coffee[:, ::-1], whole)}
+    figures, text = run("likeness", tmp_path, str(write_coco(tmp_path / "set", images)), "--every", "2")
+    copies, (nearest,) = figures["rows"][:-1], figures["rows"][-1:]
+    assert [row["photos"] for row in copies] == [2] * len(copies)
+    assert {row["what"]: row["near"] for row in copies}["half the size, JPEG 50"] == 1
+    assert nearest["photos"] == 3 and nearest["near"] == pytest.approx(2 / 3)
+    assert [pair[1:] for pair in figures["pairs"]] == [["set/a.png", "set/c.png"]] and "set/c.png" in text
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")

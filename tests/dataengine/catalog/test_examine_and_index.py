@@ -7,10 +7,13 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from dataengine.catalog import Examiner, SeenIndex, records_to_table, table_to_records
+from dataengine.catalog.likeness import perceptual_hash
+from dataengine.catalog.rows import iter_rows, read_columns
 from schemas import Box, ImageRef
 from schemas.arrow import CATALOG_SCHEMA
 
@@ -38,6 +41,7 @@ def test_a_good_image_gives_an_ok_row(coffee_png: Path) -> None:
     assert row.sha256 == hashlib.sha256(data).hexdigest() and row.bytes == len(data)
     assert [box.x1 for box in row.faces] == [300] and len(row.plates) == 1
     assert row.detectors == ["corner@1", "corner@1"] and row.licence == "CC0"
+    assert row.perceptual_hash == perceptual_hash(np.asarray(Image.open(coffee_png).convert("RGB")))
 
 
 def test_bad_bytes_give_a_rejected_row_with_the_reason() -> None:
@@ -71,6 +75,14 @@ def test_rows_survive_arrow(coffee_png: Path) -> None:
     assert table.schema == CATALOG_SCHEMA
     assert table_to_records(table) == rows
     assert records_to_table([]).schema == CATALOG_SCHEMA
+
+
+def test_a_part_from_before_a_column_has_nulls_there(coffee_png: Path, tmp_path: Path) -> None:
+    rows = [Examiner([], 10).examine(REF, coffee_png.read_bytes())]
+    part = str(tmp_path / "part.parquet")
+    pq.write_table(records_to_table(rows).drop_columns("perceptual_hash"), part)
+    assert read_columns(part, ["perceptual_hash", "image_id"]).to_pylist() == [{"image_id": 7, "perceptual_hash": None}]
+    assert list(iter_rows(part)) == [rows[0].model_copy(update={"perceptual_hash": None})]
 
 
 def test_known_inputs() -> None:

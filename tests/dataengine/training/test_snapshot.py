@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import shutil
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from dataengine.catalog import records_to_table
 from dataengine.errors import EngineError
@@ -20,6 +24,7 @@ from dataengine.training.snapshot import earlier_sides, freeze, open_sets, open_
 from schemas import CommitRecord, ImageRecord
 from schemas.arrow import GENERATE_PLAN_SCHEMA
 from schemas.rounds import FrozenModel, SnapshotRecord
+from tests.dataengine.labelled_sets import compressed, write_coco
 from tests.dataengine.shards.sample_shards import write_sample_shard
 from tests.workflows.rounds import write_objects
 
@@ -99,6 +104,59 @@ def test_an_image_held_out_in_a_set_is_barred_everywhere(home: Home) -> None:
     table = records_to_table([ImageRecord.model_validate(row) for row in rows])
     pq.write_table(table, home.storage.local_path(layout.catalog_part(0)))
     assert frozen(home).shards.barred == [1, 2, 5]
+
+
+def with_near_copy(home: Home, name: str, folder: Path, side: bool) -> Home:
+    """The home with one set more: a smaller, mirrored JPEG of the image `name`, which hashes to `side`."""
+    source = Path(home.config.retrain.data[0].path)
+    original = Image.open(source / "images" / name).transpose(Image.Transpose.FLIP_LEFT_RIGHT).resize((80, 80))
+    stored = io.BytesIO()
+    for quality in range(60, 95):
+        stored = io.BytesIO()
+        original.save(stored, "JPEG", quality=quality)
+        if is_held_out(hashlib.sha256(stored.getvalue()).hexdigest()) is side:
+            break
+    write_coco(folder, {"copy.png": (np.asarray(original), [compressed(np.ones((80, 80), bool))])})
+    (folder / "images" / "copy.png").write_bytes(stored.getvalue())  # the name says nothing about the content
+    return open_home(home.storage.url, [f"retrain.data=[{source}, {folder}]"])
+
+
+def test_a_near_copy_of_a_held_out_image_is_not_trained_on(home: Home, tmp_path: Path) -> None:
+    """Neither in another set nor in the home's shards, by the catalog's column; other images stay."""
+    name, content = next(iter(frozen(home).sets[0].held_out.items()))
+    again = with_near_copy(home, name, tmp_path / "copies", side=False)
+    first, second = frozen(again).sets
+    assert not second.training and not second.held_out and second.barred == 1
+    assert (first.training, first.held_out) == (frozen(home).sets[0].training, frozen(home).sets[0].held_out)
+    rows = pq.read_table(home.storage.local_path(layout.catalog_part(0))).to_pylist()
+    looks = frozen(again).perceptual_hashes
+    rows[2]["perceptual_hash"] = looks[next(iter(first.training.values()))]
+    rows[3]["perceptual_hash"] = looks[content]
+    table = records_to_table([ImageRecord.model_validate(row) for row in rows])
+    pq.write_table(table, home.storage.local_path(layout.catalog_part(0)))
+    assert frozen(home).shards.barred == [2, 4, 5]
+
+
+def test_what_a_later_round_would_measure_was_not_trained_on_before(home: Home, tmp_path: Path) -> None:
+    before = frozen(home)
+    name = next(iter(before.sets[0].training))
+    again = with_near_copy(home, name, tmp_path / "copies", side=True)
+    both = frozen(again)
+    assert both.sets[1].held_out  # in one round the measuring side wins
+    assert name not in both.sets[0].training and both.sets[0].barred == 1
+    home.storage.write(layout.round_data("round-001"), before.model_dump_json().encode())
+    commit(home, "retrain", "round-001", [], {"promoted": 0})
+    later = frozen(again, 2)
+    assert not later.sets[1].held_out and later.sets[1].barred == 1
+    assert later.sets[0].held_out == before.sets[0].held_out
+
+
+def test_a_round_from_before_the_looks_is_read(home: Home) -> None:
+    before = frozen(home)
+    old = before.model_dump_json(exclude={"perceptual_hashes"})
+    home.storage.write(layout.round_data("round-001"), old.encode())
+    commit(home, "retrain", "round-001", [], {"promoted": 0})
+    assert frozen(home, 2).sets == before.sets and frozen(home, 2).perceptual_hashes == before.perceptual_hashes
 
 
 def found(pattern: str) -> str:
