@@ -186,6 +186,27 @@ def single_point(
         out.print(str(target), highlight=False, soft_wrap=True)
 
 
+@app.command()
+def stats(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="A home, shards, a tar, or COCO (images/ + instances.json).")
+    ],
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Only N images of each, always the same ones.")
+    ] = None,
+    target: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Where the figures go; a picture lies beside as PNG.")
+    ] = None,
+) -> None:
+    """A set's masks in the paper's figures: how many an image, how large, how concave, where; several side by side."""
+    from workflows.stats import measure_statistics
+    from workflows.tables import statistics_table
+
+    out.print(statistics_table(measure_statistics(paths, limit, target, out)))
+    if target is not None:
+        out.print(f"{target}, {target.with_suffix('.png')}", highlight=False, soft_wrap=True)
+
+
 models_app = typer.Typer(invoke_without_command=True, help="Known checkpoints and detectors; `pull` fetches one.")
 app.add_typer(models_app, name="models")
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from dataengine.evaluation import SinglePointResult
     from schemas.evaluation import ScalingRecord
+    from schemas.statistics import StatisticsRecord
     from workflows.engine import EngineSummary
     from workflows.engine_status import EngineStatus
     from workflows.generate import GenerateSummary
@@ -253,6 +254,28 @@ def scaling_table(record: ScalingRecord) -> Table:
             f"{point.miou_top1:.3f}",
             f"{point.miou_best:.3f}",
         )
+    return table
+
+
+def statistics_table(records: Sequence[StatisticsRecord]) -> Table:
+    last = [record.data.rstrip("/").rpartition("/")[2] for record in records]
+    table = Table("", *(last if len(set(last)) == len(last) else [record.data for record in records]))
+    rows: dict[str, Callable[[StatisticsRecord], str]] = {
+        "images": lambda record: f"{record.images:,}",
+        "masks": lambda record: f"{record.masks:,}",
+        "megapixels an image": lambda record: f"{record.megapixels:.2f}",
+        "masks an image": lambda record: f"{record.masks_per_image:.1f}",
+        "size, sqrt(mask / image)": lambda record: f"{record.relative_size:.3f}",
+        "concavity": lambda record: f"{record.concavity:.3f}",
+    }
+    if any(record.concavity_at_equal_sizes is not None for record in records):
+        rows["concavity at equal sizes"] = lambda record: f"{record.concavity_at_equal_sizes or 0:.3f}"
+    for name, figure in rows.items():
+        table.add_row(name, *(figure(record) for record in records))
+    for name in records[0].images_by_masks:
+        table.add_row(f"images with {name} masks", *(f"{record.images_by_masks[name]:.1%}" for record in records))
+    for reason in dict.fromkeys(reason for record in records for reason in record.left_out):
+        table.add_row(f"  left out: {reason}", *(str(record.left_out.get(reason, 0)) for record in records))
     return table
 
 

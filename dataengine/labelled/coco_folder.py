@@ -63,6 +63,10 @@ class CocoFolder:
             raise RejectedImageError(f"the image's size is not the one that {ANNOTATIONS} states")
         return LabelledImage(name, pixels, self._masks[image_id])
 
+    def masks(self, name: str) -> tuple[tuple[int, int], list[LabelledMask]]:
+        image_id = self._ids[name]
+        return self._sizes[image_id], self._masks[image_id]
+
     def content_hash(self, name: str) -> str:
         if name in self._identities:
             return self._identities[name]

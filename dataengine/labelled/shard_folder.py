@@ -52,13 +52,17 @@ def labelled_of(sample: SampleRecord, jpeg: bytes) -> LabelledImage:
     pixels = decode(jpeg, MAX_MEGAPIXELS).pixels
     if pixels.shape[:2] != (image.height, image.width):
         raise RejectedImageError("the image's size is not the one that its record states")
-    # Damaged run lengths would crash pycocotools, see rle_check.
+    return LabelledImage(key_of(image.image_id), pixels, masks_of(sample))
+
+
+def masks_of(sample: SampleRecord) -> list[LabelledMask]:
+    """Damaged run lengths, which would crash pycocotools (see rle_check), raise RejectedImageError."""
+    image = sample.image
     good = [record for record in sample.annotations if record.segmentation.size == [image.height, image.width]]
     faults = parse_runs([record.segmentation.counts for record in good], image.height * image.width).faults
     if len(good) < len(sample.annotations) or any(faults):
         raise RejectedImageError("damaged run lengths")
-    masks = [LabelledMask(record.id, record.segmentation) for record in good if record.area]
-    return LabelledImage(key_of(image.image_id), pixels, masks)
+    return [LabelledMask(record.id, record.segmentation) for record in good if record.area]
 
 
 class ShardFolder:
@@ -76,6 +80,10 @@ class ShardFolder:
 
     def read(self, name: str) -> LabelledImage:
         return labelled_of(*self._sample(name))
+
+    def masks(self, name: str) -> tuple[tuple[int, int], list[LabelledMask]]:
+        sample, _ = self._sample(name)
+        return (sample.image.height, sample.image.width), masks_of(sample)
 
     def content_hash(self, name: str) -> str:
         """The original's, where the shard's images table tells it: a released JPEG is a copy of the photo."""

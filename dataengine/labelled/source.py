@@ -10,7 +10,7 @@ from typing import Protocol
 from dataengine.errors import ConfigError
 from dataengine.home.storage import Storage
 from dataengine.labelled.coco_folder import ANNOTATIONS, CocoFolder
-from dataengine.labelled.image import LabelledImage
+from dataengine.labelled.image import LabelledImage, LabelledMask
 from dataengine.labelled.shard_folder import ShardFolder, is_shard
 
 
@@ -35,6 +35,10 @@ class LabelledSource(Protocol):
 
     def state_hash(self) -> str:
         """Hex sha256 that changes when the annotations do."""
+        ...
+
+    def masks(self, name: str) -> tuple[tuple[int, int], list[LabelledMask]]:
+        """(height, width) and the masks, without decoding the image. RejectedImageError when they can't be used."""
         ...
 
     def read(self, name: str) -> LabelledImage:

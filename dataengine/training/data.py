@@ -19,7 +19,7 @@ import torch
 
 from dataengine.errors import ConfigError, EngineError, RejectedImageError
 from dataengine.home.storage import Storage
-from dataengine.labelled import LabelledImage, LabelledSource
+from dataengine.labelled import LabelledImage, LabelledMask, LabelledSource
 from dataengine.labelled.shard_folder import labelled_of, shard_urls
 from dataengine.shards.names import split_url
 from dataengine.shards.reader import ShardReader, open_url
@@ -61,6 +61,10 @@ class MemorySource:
     def state_hash(self) -> str:
         masks = {name: [mask.rle.counts for mask in image.masks] for name, image in self._images.items()}
         return hashlib.sha256(json.dumps(masks).encode()).hexdigest()
+
+    def masks(self, name: str) -> tuple[tuple[int, int], list[LabelledMask]]:
+        image = self._images[name]
+        return (int(image.pixels.shape[0]), int(image.pixels.shape[1])), image.masks
 
     def read(self, name: str) -> LabelledImage:
         return self._images[name]
