@@ -29,8 +29,7 @@ def perceptual_hash(pixels: np.ndarray) -> str:
     """256 bits in hex of an RGB uint8 (H, W, 3) image. Its size and aspect ratio don't matter."""
     small = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BOX).convert("L")
     low = dctn(np.asarray(small, np.float64), norm="ortho")[:FREQUENCIES, :FREQUENCIES]
-    # What is left of a frequency that isn't there is rounding, and has a sign too.
-    return np.packbits(low.round(6) > 0).tobytes().hex()
+    return np.packbits(low > 0).tobytes().hex()
 
 
 def distances(images: Sequence[str], others: Sequence[str]) -> np.ndarray:

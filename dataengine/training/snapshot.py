@@ -188,14 +188,13 @@ class _Sides:
     """Whatever was ever held out, and whatever was ever trained on, by bytes and by looks."""
 
     def __init__(self, sets: Sequence[FrozenSet], ledger: Ledger, looks: Mapping[str, str]) -> None:
-        self._before = ledger.held_out
         self._looks = {**ledger.looks, **looks}
         self.held_out = ledger.held_out.union(*(frozen.held_out.values() for frozen in sets))
         self.like_held_out = Likenesses(self._look(self.held_out))
         self._like_trained = Likenesses(self._look(ledger.trained))
 
     def without_copies(self, frozen: FrozenSet) -> FrozenSet:
-        """Nothing to train on that looks like a held-out image; nothing new to measure that was trained on before."""
+        """Nothing to train on that looks like a held-out image, nothing to measure that was trained on by looks."""
         near = self.like_held_out.near(self._look(frozen.training.values()))
         training = {
             name: content
@@ -204,9 +203,7 @@ class _Sides:
         }
         near = self._like_trained.near(self._look(frozen.held_out.values()))
         held_out = {
-            name: content
-            for (name, content), copy in zip(frozen.held_out.items(), near, strict=True)
-            if not copy or content in self._before
+            name: content for (name, content), copy in zip(frozen.held_out.items(), near, strict=True) if not copy
         }
         gone = len(frozen.training) - len(training) + len(frozen.held_out) - len(held_out)
         return frozen.model_copy(update={"training": training, "held_out": held_out, "barred": frozen.barred + gone})

@@ -85,7 +85,7 @@ def test_many_are_compared_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> 
     assert Likenesses(HASHES.values()).near(asked).tolist() == whole.tolist() == [True] * 4 + [False] * 2
 
 
-def test_plain_images_have_no_frequencies() -> None:
-    """What is left of them is rounding: two of one colour would be strangers."""
+def test_images_of_one_colour_are_alike() -> None:
+    """They have no frequencies, of which rounding could make signs."""
     grey, blue = (np.full((50, 70, 3), colour, np.uint8) for colour in ((90, 90, 90), (10, 20, 200)))
     assert perceptual_hash(grey) == perceptual_hash(blue) == "80" + "00" * 31

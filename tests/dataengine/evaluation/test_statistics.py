@@ -56,6 +56,14 @@ def test_one_set_by_hand() -> None:
     assert record.concavity_at_equal_sizes is None is record.concavities_at_equal_sizes
 
 
+def test_a_box_reaches_to_the_far_side_of_its_pixels() -> None:
+    mask = np.zeros((CELLS, CELLS), bool)
+    mask[:2, :2] = True
+    found = Shapes()
+    found.add((CELLS, CELLS), counts(mask))
+    assert found.centres[1, 1] == 1
+
+
 def test_bins_of_masks_per_image_are_the_papers() -> None:
     found = Shapes()
     for masks in (49, 50, 99, 100, 499, 500, 800):

@@ -151,6 +151,17 @@ def test_what_a_later_round_would_measure_was_not_trained_on_before(home: Home, 
     assert later.sets[0].held_out == before.sets[0].held_out
 
 
+def test_what_an_earlier_round_held_out_is_remembered(home: Home, tmp_path: Path) -> None:
+    """Its set is no longer in the config; a near-copy of one of its images comes with another."""
+    before = frozen(home)
+    with_near_copy(home, next(iter(before.sets[0].held_out)), tmp_path / "copies", side=False)
+    alone = open_home(home.storage.url, [f"retrain.data=[{tmp_path / 'copies'}]"])
+    assert frozen(alone).sets[0].training
+    home.storage.write(layout.round_data("round-001"), before.model_dump_json().encode())
+    commit(home, "retrain", "round-001", [], {"promoted": 0})
+    assert not frozen(alone, 2).sets[0].training
+
+
 def test_a_round_from_before_the_looks_is_read(home: Home) -> None:
     before = frozen(home)
     old = before.model_dump_json(exclude={"perceptual_hashes"})
