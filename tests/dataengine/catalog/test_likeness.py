@@ -81,7 +81,7 @@ def test_nobody_is_near_what_nobody_could_look_at() -> None:
 def test_many_are_compared_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = [*HASHES.values(), "", "00" * 32]
     whole = Likenesses(HASHES.values()).near(asked)
-    monkeypatch.setattr("dataengine.catalog.likeness.PAIRS_AT_ONCE", 4)
+    monkeypatch.setattr("dataengine.catalog.likeness.AT_ONCE", 3)
     assert Likenesses(HASHES.values()).near(asked).tolist() == whole.tolist() == [True] * 4 + [False] * 2
 
 
