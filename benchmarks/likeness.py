@@ -80,7 +80,7 @@ def main() -> None:
     pairs = [(int(apart[a, b]), names[a], names[b]) for a, b in np.argwhere(apart <= NEAR) if a < b]
     report(machine(), rows, given.json, near=NEAR, pairs=sorted(pairs))
     print()
-    print_table([{"bits": bits, "image": a, "and": b} for bits, a, b in sorted(pairs)])
+    print_table([{"bits": differ, "image": a, "and": b} for differ, a, b in sorted(pairs)])
 
 
 def _nearest(apart: np.ndarray, names: list[str], folder: str) -> Figures:

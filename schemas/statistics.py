@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from schemas.records import Record
 
+SIZE_BINS = 25
+"""Equal parts of 0 to 1 by which masks are counted by sqrt(mask area / image area)."""
+
 
 class Shares(Record):
     """A histogram: `shares[i]` of all lie in [edges[i], edges[i + 1]), the last bin with both its edges."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataengine.catalog.likeness import Likenesses
 from dataengine.errors import ConfigError
 from dataengine.labelled import LabelledSource, fixed_subset
-from dataengine.labelled.held_out import Ledger, look_of, split
+from dataengine.labelled.held_out import Ledger, look_of, split, strangers
 
 FRACTIONS = (0.1, 0.3, 1.0)
 
@@ -38,12 +38,11 @@ def sides(
     """(training, held out) names, as a retraining round would divide the set."""
     contents, looks = dict[str, str](), dict[str, str]()
     for done, name in enumerate(source.names, start=1):
-        contents[name] = source.content_hash(name)
-        looks[name] = look_of(source, name)
+        content = contents[name] = source.content_hash(name)
+        looks[content] = look_of(source, name)
         report(done)
     divided = split(contents, sequence, Ledger())
     if not divided.training or not divided.held_out:
         raise ConfigError(f"{len(contents)} images are too few: a tenth, chosen by hash, has to be held out")
-    held_out = Likenesses(looks[name] for name in divided.held_out)
-    near = held_out.near([looks[name] for name in divided.training])
-    return [name for name, copy in zip(divided.training, near, strict=True) if not copy], list(divided.held_out)
+    held_out = Likenesses(looks[content] for content in divided.held_out.values())
+    return list(strangers(divided.training, looks, held_out)), list(divided.held_out)

@@ -15,14 +15,16 @@ import numpy as np
 
 from dataengine.errors import EngineError, RejectedImageError
 from dataengine.labelled import LabelledSource
-from dataengine.masks.extent import box_of_runs, hull_area
+from dataengine.masks import rle_box
+from dataengine.masks.hull import hull_area
 from dataengine.shards.rle_check import parse_runs
-from schemas.statistics import Shares, StatisticsRecord
+from schemas import RLE
+from schemas.statistics import SIZE_BINS, Shares, StatisticsRecord
 
 MASKS_PER_IMAGE = (0, 50, 100, 200, 300, 400, 500)
 """Where the bins of figure 6 (left) begin."""
 
-SIZE_BINS, CONCAVITY_BINS, CELLS = 25, 20, 21
+CONCAVITY_BINS, CELLS = 20, 21
 """Equal parts of 0 to 1; the image has `CELLS` x `CELLS` for centres, with one in the middle."""
 
 
@@ -39,7 +41,6 @@ class Shapes:
     """
 
     images: int = 0
-    masks: int = 0
     pixels: int = 0
     images_by_masks: np.ndarray = field(default_factory=lambda: np.zeros(len(MASKS_PER_IMAGE), np.int64))
     relative_size: float = 0.0
@@ -49,30 +50,34 @@ class Shapes:
     skipped: Counter[str] = field(default_factory=Counter)
 
     @property
+    def masks(self) -> int:
+        return int(self.shapes.sum())
+
+    @property
     def sizes(self) -> np.ndarray:
         """int64 (SIZE_BINS,): masks by relative size."""
         return self.shapes.sum(axis=1)
 
-    def add(self, size: tuple[int, int], counts: Sequence[str]) -> None:
-        """One image of (height, width) and the compressed run lengths of its masks, none of them empty."""
+    def add(self, size: tuple[int, int], masks: Sequence[RLE]) -> None:
+        """One image of (height, width) and its masks, none of them empty."""
         height, width = size
         self.images += 1
         self.pixels += height * width
-        self.images_by_masks[np.searchsorted(MASKS_PER_IMAGE, len(counts), side="right") - 1] += 1
-        runs = parse_runs(counts, height * width)
-        for start, stop in zip(runs.first[:-1], runs.first[1:], strict=True):
-            self._add_mask(runs.lengths[start:stop], height, width)
+        self.images_by_masks[np.searchsorted(MASKS_PER_IMAGE, len(masks), side="right") - 1] += 1
+        runs = parse_runs([mask.counts for mask in masks], height * width)
+        for mask, (start, stop) in zip(masks, pairwise(runs.first), strict=True):
+            self._add_mask(mask, runs.lengths[start:stop])
 
-    def _add_mask(self, lengths: np.ndarray, height: int, width: int) -> None:
+    def _add_mask(self, mask: RLE, lengths: np.ndarray) -> None:
+        height, width = mask.size
         area = int(lengths[1::2].sum())
         relative, concavity = (area / (height * width)) ** 0.5, 1 - area / hull_area(lengths, height)
         size = _bin(relative, SIZE_BINS)
-        self.masks += 1
         self.relative_size += relative
         self.shapes[size, _bin(concavity, CONCAVITY_BINS)] += 1
         self.concavity[size] += concavity
-        x0, y0, x1, y1 = box_of_runs(lengths, height)
-        self.centres[_bin((y0 + y1 + 1) / (2 * height), CELLS), _bin((x0 + x1 + 1) / (2 * width), CELLS)] += 1
+        x, y, across, down = rle_box(mask)
+        self.centres[_bin((y + down / 2) / height, CELLS), _bin((x + across / 2) / width, CELLS)] += 1
 
 
 def measure_shapes(
@@ -86,7 +91,7 @@ def measure_shapes(
         except RejectedImageError as error:
             found.skipped[str(error)] += 1
         else:
-            found.add(size, [mask.rle.counts for mask in masks])
+            found.add(size, [mask.rle for mask in masks])
         report(done)
     return found
 

@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from dataengine.catalog.likeness import perceptual_hash
+from dataengine.catalog.likeness import Likenesses, perceptual_hash
 from dataengine.errors import RejectedImageError
 from dataengine.labelled.source import LabelledSource
 
@@ -68,6 +68,12 @@ def _identity(name: str, content: str, sequence: str | None) -> str:
     if found is None:
         return content
     return f"sequence/{found[1] if found.re.groups else found[0]}"
+
+
+def strangers(images: Mapping[str, str], looks: Mapping[str, str], others: Likenesses) -> dict[str, str]:
+    """The images, name -> sha256, that look like none of the others; `looks`: sha256 -> perceptual hash."""
+    near = others.near([looks.get(content) for content in images.values()])
+    return {name: content for (name, content), copy in zip(images.items(), near, strict=True) if not copy}
 
 
 def look_of(source: LabelledSource, name: str) -> str:

@@ -5,7 +5,7 @@ from dataengine.masks.iou import mask_iou, rle_iou
 from dataengine.masks.nms import nms
 from dataengine.masks.packed import PackedMask
 from dataengine.masks.regions import clean_mask
-from dataengine.masks.rle import decode, encode, encode_boxed, rle_area
+from dataengine.masks.rle import decode, encode, encode_boxed, rle_area, rle_box
 
 __all__ = [
     "PackedMask",
@@ -19,6 +19,7 @@ __all__ = [
     "near_crop_edge",
     "nms",
     "rle_area",
+    "rle_box",
     "rle_iou",
     "xyxy_to_xywh",
 ]

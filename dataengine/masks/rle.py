@@ -62,5 +62,11 @@ def rle_area(rle: RLE) -> int:
     return int(coco.area(_coco(rle)))
 
 
+def rle_box(rle: RLE) -> tuple[float, float, float, float]:
+    """XYWH of the pixels' outer edges, without decoding; all 0 for an empty mask."""
+    x, y, width, height = coco.toBbox(_coco(rle)).tolist()
+    return x, y, width, height
+
+
 def _coco(rle: RLE) -> dict[str, object]:
     return {"size": list(rle.size), "counts": rle.counts.encode("ascii")}

@@ -30,7 +30,7 @@ LARGE = 4096
 """Numbers. Smaller weights, such as those that place points in the picture, are not worth rounding."""
 
 EXACT = ("k_proj", "v_proj")
-"""What attention takes keys and values from: a tenth of the weights, most of what rounding would cost."""
+"""What attention takes keys and values from: a seventh of the weights, most of what rounding would cost."""
 
 
 class PromptDecoder(nn.Module):

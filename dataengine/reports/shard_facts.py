@@ -12,8 +12,7 @@ from dataengine.home.storage import Storage
 from dataengine.shards.names import file_names, shard_of
 from dataengine.shards.tables import read_table
 from schemas.arrow import MASKS_SCHEMA, SHARD_IMAGES_SCHEMA
-
-SIZE_BINS = 25
+from schemas.statistics import SIZE_BINS
 
 
 @dataclass(frozen=True, slots=True)

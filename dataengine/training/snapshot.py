@@ -21,7 +21,7 @@ from dataengine.home.rounds import finished_rounds, round_name
 from dataengine.home.storage import Storage
 from dataengine.home.units import committed, records
 from dataengine.labelled import LabelledSource, open_labelled
-from dataengine.labelled.held_out import Ledger, is_held_out, look_of, split
+from dataengine.labelled.held_out import Ledger, is_held_out, look_of, split, strangers
 from dataengine.labelled.shard_folder import is_shard
 from dataengine.shards.names import shard_of
 from dataengine.snapshots import latest_snapshot
@@ -195,16 +195,9 @@ class _Sides:
 
     def without_copies(self, frozen: FrozenSet) -> FrozenSet:
         """Nothing to train on that looks like a held-out image, nothing to measure that was trained on by looks."""
-        near = self.like_held_out.near(self._look(frozen.training.values()))
-        training = {
-            name: content
-            for (name, content), copy in zip(frozen.training.items(), near, strict=True)
-            if not copy and content not in self.held_out
-        }
-        near = self._like_trained.near(self._look(frozen.held_out.values()))
-        held_out = {
-            name: content for (name, content), copy in zip(frozen.held_out.items(), near, strict=True) if not copy
-        }
+        training = strangers(frozen.training, self._looks, self.like_held_out)
+        training = {name: content for name, content in training.items() if content not in self.held_out}
+        held_out = strangers(frozen.held_out, self._looks, self._like_trained)
         gone = len(frozen.training) - len(training) + len(frozen.held_out) - len(held_out)
         return frozen.model_copy(update={"training": training, "held_out": held_out, "barred": frozen.barred + gone})
 

@@ -13,14 +13,15 @@ from dataengine.evaluation.statistics import CELLS, Shapes, measure_shapes, stat
 from dataengine.labelled import open_labelled
 from dataengine.masks import encode
 from dataengine.reports.statistics_plot import draw_statistics
+from schemas import RLE
 from tests.dataengine.labelled_sets import compressed, photo, write_coco
 from tests.dataengine.shards.sample_shards import write_sample_shard
 
 SIZE = (100, 200)
 
 
-def counts(*masks: np.ndarray) -> list[str]:
-    return [rle.counts for mask in masks for rle in encode(mask)]
+def encoded(*masks: np.ndarray) -> list[RLE]:
+    return [rle for mask in masks for rle in encode(mask)]
 
 
 def rectangle(x: int, y: int, width: int, height: int) -> np.ndarray:
@@ -38,7 +39,7 @@ def corner(x: int, y: int, side: int) -> np.ndarray:
 
 def test_one_set_by_hand() -> None:
     found = Shapes()
-    found.add(SIZE, counts(rectangle(0, 0, 100, 50), corner(150, 60, 40)))
+    found.add(SIZE, encoded(rectangle(0, 0, 100, 50), corner(150, 60, 40)))
     found.add((100, 100), [])
     (record,) = statistics([("here/set", found)])
     assert (record.data, record.images, record.masks, record.masks_per_image) == ("here/set", 2, 2, 1.0)
@@ -60,14 +61,14 @@ def test_a_box_reaches_to_the_far_side_of_its_pixels() -> None:
     mask = np.zeros((CELLS, CELLS), bool)
     mask[:2, :2] = True
     found = Shapes()
-    found.add((CELLS, CELLS), counts(mask))
+    found.add((CELLS, CELLS), encoded(mask))
     assert found.centres[1, 1] == 1
 
 
 def test_bins_of_masks_per_image_are_the_papers() -> None:
     found = Shapes()
     for masks in (49, 50, 99, 100, 499, 500, 800):
-        found.add(SIZE, counts(rectangle(0, 0, 5, 5)) * masks)
+        found.add(SIZE, encoded(rectangle(0, 0, 5, 5)) * masks)
     (record,) = statistics([("set", found)])
     shares = {label: round(7 * share) for label, share in record.images_by_masks.items()}
     assert shares == {"0-49": 1, "50-99": 2, "100-199": 1, "200-299": 0, "300-399": 0, "400-499": 1, "500+": 2}
@@ -77,23 +78,23 @@ def test_shapes_are_compared_at_equal_sizes() -> None:
     """Small squares and large corners in both sets, in other numbers: the same shapes, once sizes are alike."""
     small, large = rectangle(0, 0, 10, 10), corner(20, 10, 80)
     first, second = Shapes(), Shapes()
-    first.add(SIZE, counts(small, small, small, large))
-    second.add(SIZE, counts(small, large, large, large))
+    first.add(SIZE, encoded(small, small, small, large))
+    second.add(SIZE, encoded(small, large, large, large))
     one, other = statistics([("first", first), ("second", second)])
     concave = 1 - 4800 / 5600
     assert (one.concavity, other.concavity) == (pytest.approx(concave / 4), pytest.approx(3 * concave / 4))
     assert one.concavity_at_equal_sizes == pytest.approx(concave / 2) == other.concavity_at_equal_sizes
     assert one.concavities_at_equal_sizes == other.concavities_at_equal_sizes
     # A size that only one set has says nothing about shapes: it doesn't count there.
-    first.add(SIZE, counts(corner(0, 0, 40)))
+    first.add(SIZE, encoded(corner(0, 0, 40)))
     one, other = statistics([("first", first), ("second", second)])
     assert one.concavity_at_equal_sizes == pytest.approx(other.concavity_at_equal_sizes or 0)
 
 
 def test_sizes_that_never_meet_are_not_compared() -> None:
     first, second = Shapes(), Shapes()
-    first.add(SIZE, counts(rectangle(0, 0, 10, 10)))
-    second.add(SIZE, counts(rectangle(0, 0, 180, 90)))
+    first.add(SIZE, encoded(rectangle(0, 0, 10, 10)))
+    second.add(SIZE, encoded(rectangle(0, 0, 180, 90)))
     assert [record.concavity_at_equal_sizes for record in statistics([("a", first), ("b", second)])] == [None, None]
 
 
@@ -125,7 +126,7 @@ def test_coco_and_shards_are_read_without_their_pixels(tmp_path: Path) -> None:
 
 def test_the_picture_shows_each_set(tmp_path: Path) -> None:
     found = Shapes()
-    found.add(SIZE, counts(rectangle(0, 0, 10, 10), corner(100, 10, 40)))
+    found.add(SIZE, encoded(rectangle(0, 0, 10, 10), corner(100, 10, 40)))
     for number in (1, 4):
         target = tmp_path / "deep" / f"{number}.png"
         draw_statistics(statistics([(f"some/set-{n}", found) for n in range(number)]), target)

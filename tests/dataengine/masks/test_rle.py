@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco
 
-from dataengine.masks import PackedMask, decode, encode, encode_boxed, mask_iou, rle_area, rle_iou
+from dataengine.masks import PackedMask, box_of_mask, decode, encode, encode_boxed, mask_iou, rle_area, rle_box, rle_iou
 
 SHAPES = st.tuples(st.integers(1, 12), st.integers(1, 12))
 MASKS = SHAPES.flatmap(lambda shape: arrays(bool, shape))
@@ -25,6 +25,8 @@ def test_encode_equals_pycocotools(mask: np.ndarray) -> None:
     assert rle.size == list(mask.shape)
     assert (decode(rle) == mask).all()
     assert rle_area(rle) == mask.sum()
+    x0, y0, x1, y1 = box_of_mask(mask) or (0, 0, -1, -1)
+    assert rle_box(rle) == (x0, y0, x1 - x0 + 1, y1 - y0 + 1)
 
 
 @settings(max_examples=300, deadline=None)

@@ -7,6 +7,7 @@ import io
 import shutil
 from itertools import islice
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -160,6 +161,14 @@ def test_what_an_earlier_round_held_out_is_remembered(home: Home, tmp_path: Path
     home.storage.write(layout.round_data("round-001"), before.model_dump_json().encode())
     commit(home, "retrain", "round-001", [], {"promoted": 0})
     assert not frozen(alone, 2).sets[0].training
+
+
+def test_an_image_that_an_earlier_round_saw_is_not_decoded_again(home: Home) -> None:
+    before = frozen(home)
+    home.storage.write(layout.round_data("round-001"), before.model_dump_json().encode())
+    commit(home, "retrain", "round-001", [], {"promoted": 0})
+    with mock.patch("dataengine.training.snapshot.look_of", side_effect=AssertionError("decoded")):
+        assert frozen(home, 2).perceptual_hashes == before.perceptual_hashes
 
 
 def test_a_round_from_before_the_looks_is_read(home: Home) -> None:

@@ -1,4 +1,4 @@
-"""Box and hull from run lengths, against the mask itself."""
+"""Hulls from run lengths, against the mask itself."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial import ConvexHull
 
-from dataengine.masks import box_of_mask
-from dataengine.masks.extent import box_of_runs, hull_area
+from dataengine.masks.hull import hull_area
 
 
 def runs_of(mask: np.ndarray) -> np.ndarray:
@@ -26,7 +25,6 @@ def test_by_hand() -> None:
     mask = np.zeros((5, 6), bool)
     mask[1:3, 2] = mask[2, 3] = True
     assert hull_area(runs_of(mask), 5) == 3.5
-    assert box_of_runs(runs_of(mask), 5) == (2, 1, 3, 2)
 
 
 def test_a_rectangle_is_its_own_hull() -> None:
@@ -51,5 +49,4 @@ def test_any_mask(seed: int) -> None:
         mask[:, rng.integers(1, 17) :] = True
     lengths = runs_of(mask)
     assert lengths.sum() == mask.size and lengths[1::2].sum() == mask.sum()
-    assert box_of_runs(lengths, 11) == box_of_mask(mask)
     assert hull_area(lengths, 11) == pytest.approx(hull_of(mask)) and hull_area(lengths, 11) >= mask.sum()
