@@ -113,7 +113,7 @@ def export_decoder(sam: Sam, path: Path, *, quantised: bool = False) -> Path:
 
 
 def _quantise(path: Path) -> Path:
-    """Large weights as uint8 with a scale and a zero for each output, made floats again in the graph.
+    """Large weights as uint8 with a scale and a zero for each column, made floats again in the graph.
 
     What they are multiplied with stays float: onnxruntime's own quantisation rounds that too, which costs most of
     the precision.
@@ -131,13 +131,11 @@ def _quantise(path: Path) -> Path:
             continue
         if any(part in node.name for part in EXACT):  # nodes are named after their modules
             continue
-        transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
-        axis = 0 if transposed else 1
-        rounded = _rounded(numpy_helper.to_array(weights[name]), axis)
+        rounded = _rounded(numpy_helper.to_array(weights[name]))
         parts = {f"{name}.{part}": array for part, array in rounded.items()}
         graph.initializer.remove(weights[name])
         graph.initializer.extend(numpy_helper.from_array(array, part) for part, array in parts.items())
-        restored[name] = helper.make_node("DequantizeLinear", list(parts), [name], axis=axis)
+        restored[name] = helper.make_node("DequantizeLinear", list(parts), [name], axis=1)
     for index, node in enumerate(restored.values()):
         graph.node.insert(index, node)
     target = path.with_name("uint8.onnx")
@@ -145,14 +143,12 @@ def _quantise(path: Path) -> Path:
     return target
 
 
-def _rounded(values: np.ndarray, axis: int) -> dict[str, np.ndarray]:
-    """float32 (M, N) -> uint8 of that shape, scale and uint8 zero along `axis`: values = (uint8 - zero) * scale."""
-    other = 1 - axis
-    low, high = np.minimum(values.min(axis=other), 0), np.maximum(values.max(axis=other), 0)
+def _rounded(values: np.ndarray) -> dict[str, np.ndarray]:
+    """float32 (M, N) -> uint8 (M, N), scale and uint8 zero (N,): values = (uint8 - zero) * scale."""
+    low, high = np.minimum(values.min(axis=0), 0), np.maximum(values.max(axis=0), 0)
     scale = np.maximum(high - low, np.finfo(np.float32).tiny).astype(np.float32) / 255
     zero = np.round(-low / scale)
-    shape = (-1, 1) if axis == 0 else (1, -1)
-    levels = np.round(values / scale.reshape(shape)) + zero.reshape(shape)
+    levels = np.round(values / scale) + zero
     return {"uint8": np.clip(levels, 0, 255).astype(np.uint8), "scale": scale, "zero": zero.astype(np.uint8)}
 
 

@@ -65,7 +65,7 @@ def freeze(
             # An image that is gone is on neither side, and counted as such.
             with contextlib.suppress(RejectedImageError):
                 content = contents[name] = source.content_hash(name)
-                looks[content] = ledger.looks.get(content) or look_of(source, name)
+                looks[content] = looks.get(content) or ledger.looks.get(content) or look_of(source, name)
             report(done := done + 1)
         sides = split(contents, entry.sequence, ledger)
         sets.append(
@@ -196,7 +196,6 @@ class _Sides:
     def without_copies(self, frozen: FrozenSet) -> FrozenSet:
         """Nothing to train on that looks like a held-out image, nothing to measure that was trained on by looks."""
         training = strangers(frozen.training, self._looks, self.like_held_out)
-        training = {name: content for name, content in training.items() if content not in self.held_out}
         held_out = strangers(frozen.held_out, self._looks, self._like_trained)
         gone = len(frozen.training) - len(training) + len(frozen.held_out) - len(held_out)
         return frozen.model_copy(update={"training": training, "held_out": held_out, "barred": frozen.barred + gone})

@@ -138,6 +138,17 @@ def test_a_near_copy_of_a_held_out_image_is_not_trained_on(home: Home, tmp_path:
     assert frozen(home).shards.barred == [2, 4, 5]
 
 
+def test_a_look_is_not_lost_to_a_set_that_cannot_use_the_image(home: Home, tmp_path: Path) -> None:
+    """The same file again in a second set, whose annotations are of another size; a third has a near-copy of it."""
+    source = Path(home.config.retrain.data[0].path)
+    name = next(iter(frozen(home).sets[0].held_out))
+    wrong = write_coco(tmp_path / "wrong", {name: (np.zeros((9, 9, 3), np.uint8), [compressed(np.ones((9, 9), bool))])})
+    shutil.copy(source / "images" / name, wrong / "images" / name)
+    with_near_copy(home, name, tmp_path / "copies", side=False)
+    third = frozen(open_home(home.storage.url, [f"retrain.data=[{source}, {wrong}, {tmp_path / 'copies'}]"])).sets[2]
+    assert not third.training and third.barred == 1
+
+
 def test_what_a_later_round_would_measure_was_not_trained_on_before(home: Home, tmp_path: Path) -> None:
     before = frozen(home)
     name = next(iter(before.sets[0].training))
@@ -177,6 +188,24 @@ def test_a_round_from_before_the_looks_is_read(home: Home) -> None:
     home.storage.write(layout.round_data("round-001"), old.encode())
     commit(home, "retrain", "round-001", [], {"promoted": 0})
     assert frozen(home, 2).sets == before.sets and frozen(home, 2).perceptual_hashes == before.perceptual_hashes
+
+
+def test_a_photo_without_a_look_is_known_by_its_bytes(home: Home) -> None:
+    """One that an earlier round held out, by its sequence, although its hash lies on the other side."""
+    before = frozen(home)
+    (one,) = before.sets
+    name, content = next(iter(one.training.items()))
+    moved = one.model_copy(update={"training": {}, "held_out": {name: content}})
+    home.storage.write(
+        layout.round_data("round-001"), before.model_copy(update={"sets": [moved]}).model_dump_json().encode()
+    )
+    commit(home, "retrain", "round-001", [], {"promoted": 0})
+    rows = pq.read_table(home.storage.local_path(layout.catalog_part(0))).to_pylist()
+    rows[0]["sha256"] = content
+    table = records_to_table([ImageRecord.model_validate(row) for row in rows])
+    pq.write_table(table, home.storage.local_path(layout.catalog_part(0)))
+    assert rows[0]["perceptual_hash"] is None and not is_held_out(content)
+    assert frozen(home, 2).shards.barred == [1, 2, 5]
 
 
 def found(pattern: str) -> str:
