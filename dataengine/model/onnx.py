@@ -85,8 +85,8 @@ def export_decoder(sam: Sam, path: Path, *, quantised: bool = False) -> Path:
 
     The number of points is dynamic, all else is fixed. `quantised` stores most weights of matrix products
     as uint8: less than half of the size; on `nano` its masks overlap the exact ones by 0.995 on average, one in
-    a hundred by less than 0.97. Written under another name first, so a killed run leaves no half file.
-    Raises EngineError when the extra `onnx` isn't installed.
+    a hundred by less than 0.96 (`benchmarks/exported.py`). Written under another name first, so a killed run
+    leaves no half file. Raises EngineError when the extra `onnx` isn't installed.
     """
     try:
         import onnx  # noqa: F401

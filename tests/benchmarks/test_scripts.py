@@ -105,6 +105,15 @@ def test_drift(tmp_path: Path) -> None:
     assert 0.5 < drift["masks with a partner"] <= 1 and 0.5 < drift["mean IoU with it"] < 1
 
 
+def test_exported(tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="the extra `onnx` is not installed")
+    figures, _ = run("exported", tmp_path, "--prompts", "2")
+    exact, rounded = figures["rows"]
+    assert rounded["MB"] < exact["MB"] / 2 and exact["masks"] is None
+    assert rounded["masks"] > 30 and rounded["least"] <= rounded["1 % below"] <= rounded["mean IoU"] < 1
+    assert rounded["mean IoU"] > 0.98
+
+
 def test_likeness(tmp_path: Path) -> None:
     """Two photos, one of them twice: the second time mirrored, and under a name that says nothing."""
     coffee, cat = photo(120, 160), photo(120, 160, "chelsea.png")
